@@ -1,0 +1,13 @@
+//! Prints what this process has: paste it into bug reports.
+//!
+//! `cargo run --example doctor`
+
+use stillpoint::rcu;
+
+fn main() {
+    let machine = stillpoint::machine();
+    print!("{machine}");
+    let before = machine.broadcasts();
+    rcu::synchronize();
+    println!("one grace period: {} broadcast(s)", machine.broadcasts() - before);
+}

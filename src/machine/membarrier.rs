@@ -1,0 +1,46 @@
+//! The `membarrier` system call.
+
+use crate::rseq::abi;
+
+/// One call. Returns what the kernel returns, or the error number.
+#[cfg(target_os = "linux")]
+pub(crate) fn call(command: libc::c_int) -> Result<i32, i32> {
+    // SAFETY: membarrier takes no pointers.
+    let r = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    if r >= 0 {
+        Ok(r as i32)
+    } else {
+        Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+    }
+}
+
+/// One call; here, an error.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn call(_: libc::c_int) -> Result<i32, i32> {
+    Err(libc::ENOSYS)
+}
+
+/// Registers the process for a broadcast and tries it once.
+///
+/// Cheap (microseconds) as long as the process has one thread, a kernel grace period
+/// (milliseconds) afterwards: hence the early constructor.
+fn enable(register: libc::c_int, command: libc::c_int) -> Result<(), i32> {
+    call(register)?;
+    call(command).map(drop)
+}
+
+/// The broadcast that also aborts sections (Linux 5.10).
+pub(crate) fn enable_rseq() -> Result<(), i32> {
+    if call(abi::MEMBARRIER_QUERY)? & abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ == 0 {
+        return Err(libc::EINVAL);
+    }
+    enable(
+        abi::MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ,
+        abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ,
+    )
+}
+
+/// The plain broadcast (Linux 4.14).
+pub(crate) fn enable_plain() -> Result<(), i32> {
+    enable(abi::MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, abi::MEMBARRIER_PRIVATE_EXPEDITED)
+}

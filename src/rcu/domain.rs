@@ -1,0 +1,423 @@
+//! The RCU domain: one broadcast per grace period.
+//!
+//! # State
+//!
+//! * **The gate**, a read-mostly line: the pointer to the current *phase* (0 or 1) of line 0,
+//!   and how many CPUs have a line. One load yields both the base of the counters and the phase.
+//! * **The lines** ([`crate::rseq::reader::Line`]): per CPU, per phase, `entered` and `left`. A CPU's
+//!   words are stored plainly and only by sequences on that CPU; line 0 takes the atomic counts of
+//!   those who cannot run one. On the lower tiers there are no sequences: all
+//!   lines are shards, all counts atomic.
+//! * **The grace period's number** and its state, on other lines: [`super::grace`].
+//!
+//! # A reader
+//!
+//! *enter*, one section: load the CPU number, check it against the bound, load-acquire the phase,
+//! `entered[cpu] += 1`. The guard keeps where. *leave*, one section on whatever CPU it
+//! runs: `left[cpu] += 1`, release. A guard may end on any CPU and any thread, since only
+//! sums are ever compared.
+//!
+//! *Fallback* (no registration, retries spent, or a lower tier): load the phase; add one to
+//! `entered` of a shared line, atomically; [light fence](crate::machine::fence); load the phase again. If
+//! it changed, add one to `left` there and start over: the visit was too late to count on.
+//!
+//! # A grace period
+//!
+//! Let `a` be the current phase, `b` the other. Wait until `b` is drained (it nearly always
+//! is). Store-release `b` as the current phase: the *flip*. One [heavy fence](crate::machine::fence): the
+//! broadcast. Wait until `a` is drained. A phase is drained when the sum of its `left` words
+//! (acquire), taken first, equals the sum of its `entered` words, taken second.
+//!
+//! # Why that is enough
+//!
+//! Claim: every read-side critical section that began before the grace period has ended when
+//! it ends, and its accesses happen before that; every section that has not ended sees all
+//! that the caller stored before.
+//!
+//! 1. *After the broadcast, `entered[a]` of the CPU lines is frozen.* Loading the phase and counting are
+//!    the same section. One that had loaded `a` when the broadcast reached its CPU either had
+//!    committed, and its store is visible to our scan (the second case of the fence), or is
+//!    aborted and loads the phase again, and finds `b` (the first case). One that did not run has
+//!    lost its CPU, and is aborted as it gets it back. So the scan's E is exact and
+//!    `left[a]` only rises towards it. This is where others need two flips or three broadcasts:
+//!    there a reader may load the phase, be preempted, and count much later.
+//! 2. *Equality means empty.* Each `left` in the first sum has its `entered` in the second, for the
+//!    `entered` came before the `left` and the sums are read in the other order, with
+//!    acquire. So L = E says that every counted entry has left. Fallback entries may
+//!    still arrive during the scan. One that we do not see took its light fence after our
+//!    heavy one, or counted after we looked, with the flip visible to it either way: it
+//!    finds the phase changed and withdraws. One that we see, we wait for.
+//! 3. *Nobody is in the other phase.* Before the flip we saw `b` drained, and as long as `a`
+//!    is current nobody enters `b` to stay. So whoever began before the flip is counted in `a`.
+//! 4. *Later readers see the caller's stores.* They acquire the flip that we released, and by the
+//!    argument in [`super::grace`] the caller's stores come before it. A reader that entered `a`
+//!    between those stores and the flip is simply waited for.
+//! 5. *Accesses come first.* `left` is a release, our sum of it acquires; nothing of an ended section
+//!    happens after the end of the grace period.
+//!
+//! Step 3's look at `b` also covers kernels without "rseq: Protect event mask against
+//! membarrier IPI", which may lose one abort: an entry may then reach `a` after the scan. It cannot
+//! fake equality, because leaves are summed before entries; its section began after the
+//! broadcast's barrier, so this grace period owes it nothing; and the next one, to which it is
+//! in the other phase, waits for it before flipping.
+//!
+//! A tight stream of readers cannot hold a grace period up: after the flip they enter `b`. Counters are
+//! 64 bits and compared for equality, so wrapping would need 2^64 sections.
+//!
+//! # Orderings
+//!
+//! | operation | order | partner |
+//! |---|---|---|
+//! | phase load in *enter* | acquire | flip |
+//! | flip | release | phase load |
+//! | `entered += 1` in a section | plain | broadcast |
+//! | `left += 1` | release | acquire in the scan |
+//! | `entered += 1` of a fallback | relaxed, then light fence | heavy fence |
+//! | second phase load of a fallback | acquire | flip |
+//!
+//! The one-flip argument is this library's own. It is checked by the models in `loom-tests`,
+//! which run this very code, and each of its steps has a mutant that they catch.
+
+use super::callbacks::Callbacks;
+use super::grace::Grace;
+use super::guard::ReadGuard;
+use super::lines::Lines;
+use crate::machine::{Shape, Tier, fence, shape};
+use crate::rseq::reader::{self, Gate, Mark, Phase};
+use crate::sync::mutant::{Mutant, broken};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, const_unless_modelled, thread_token};
+use std::fmt;
+use std::ptr::NonNull;
+
+/// How often the cold paths try a sequence before they count atomically. Under a debugger's single step, or
+/// a timer faster than a section, no attempt ever succeeds.
+const RETRIES: u32 = 8;
+
+/// A set of readers that grace periods wait for.
+///
+/// Most programs use the global one through the free functions of [`rcu`](crate::rcu). A
+/// domain of one's own keeps its grace periods free of other people's long readers.
+///
+/// # Cost
+///
+/// `new` is `const`; the counters (128 bytes per possible CPU, rounded up to pages) are mapped on first use
+/// and unmapped by `drop`. Nothing is registered per thread, and memory does not grow with
+/// threads.
+///
+/// A read-side critical section costs two restartable sequences, some dozen plain
+/// instructions each: no atomic instruction, no fence, no system call. A grace period costs
+/// one `membarrier` broadcast and two scans of the counters.
+///
+/// # Fork
+///
+/// A child of `fork` inherits the counters. If other threads of the parent were reading at that
+/// moment, the child's grace periods never end, since those readers do not exist there. A child that only
+/// executes another program is not concerned. Between `vfork` and `exec`, call nothing here.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rcu::Domain;
+///
+/// static CONFIG: Domain = Domain::new();
+///
+/// let guard = CONFIG.read();
+/// // … what is unlinked from now on stays valid here …
+/// drop(guard);
+/// CONFIG.synchronize();
+/// ```
+#[repr(C)]
+pub struct Domain {
+    gate: Apart<Shared>,
+    pub(super) grace: Apart<Grace>,
+    pub(super) callbacks: Apart<Callbacks>,
+}
+
+/// On cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Apart<T>(T);
+
+impl<T> std::ops::Deref for Apart<T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// The read-mostly line.
+#[repr(C)]
+struct Shared {
+    gate: Gate,
+    lines: Lines,
+    ceiling: Tier,
+}
+
+/// Settings of a new [`Domain`].
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::Tier;
+/// use stillpoint::rcu::Domain;
+///
+/// // A domain for tests of the portable path, whatever the machine has.
+/// static PORTABLE: Domain = Domain::builder().tier(Tier::Fence).build();
+/// assert_eq!(PORTABLE.tier(), Tier::Fence);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct DomainBuilder {
+    ceiling: Tier,
+}
+
+impl DomainBuilder {
+    /// Forces a tier no higher than this one. The process's own tier
+    /// ([`Machine::tier`](crate::Machine::tier)) bounds it as well.
+    pub const fn tier(mut self, highest: Tier) -> DomainBuilder {
+        self.ceiling = highest;
+        self
+    }
+
+    const_unless_modelled! {
+        /// The domain. Allocates nothing.
+        #[must_use]
+        pub const fn build(self) -> Domain {
+            Domain {
+                gate: Apart(Shared {
+                    gate: Gate {
+                        phase: AtomicPtr::new(std::ptr::null_mut()),
+                        slots: AtomicU32::new(0),
+                    },
+                    lines: Lines::new(),
+                    ceiling: self.ceiling,
+                }),
+                grace: Apart(Grace::new()),
+                callbacks: Apart(Callbacks::new()),
+            }
+        }
+    }
+}
+
+impl Domain {
+    const_unless_modelled! {
+        /// A domain of the process's tier. Allocates nothing; can stand in a `static`.
+        #[must_use]
+        pub const fn new() -> Domain {
+            Domain::builder().build()
+        }
+    }
+
+    /// Settings for a domain that differs from [`Domain::new`].
+    pub const fn builder() -> DomainBuilder {
+        DomainBuilder { ceiling: Tier::Rseq }
+    }
+
+    /// The tier this domain works on. Never changes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    /// assert_eq!(Domain::global().tier(), stillpoint::machine().tier());
+    /// ```
+    pub fn tier(&self) -> Tier {
+        self.shape().tier
+    }
+
+    /// Begins a read-side critical section, which lasts until the guard is dropped.
+    ///
+    /// Never blocks and never fails. Sections nest freely and may overlap in any order. May be called in
+    /// signal handlers, in thread-local destructors, and by threads the library has never seen.
+    ///
+    /// A grace period that starts while the guard is alive does not end before it is dropped. So, with a
+    /// guard of this domain alive, the same thread must not call
+    /// [`synchronize`](Domain::synchronize) or [`barrier`](Domain::barrier): it would wait for itself for
+    /// ever. Nor may it wait for another thread that does. Forgetting a guard
+    /// ([`std::mem::forget`]) is sound and stops the domain's grace periods for good.
+    ///
+    /// # Ordering
+    ///
+    /// Loads inside the section see everything that happened before the start of each grace period
+    /// which has ended by then, and everything inside happens before the end of any
+    /// grace period that the section holds up.
+    #[inline(always)]
+    pub fn read(&self) -> ReadGuard<'_> {
+        // SAFETY: the gate's bound is nonzero only after `Lines` mapped that many lines behind
+        // line 0 and the phase pointer to it was published. They are unmapped when the
+        // domain is dropped, which the guard's borrow prevents.
+        let mark = match unsafe { reader::enter(&self.gate.gate) } {
+            Some(mark) => mark,
+            None => self.enter_cold(),
+        };
+        // SAFETY: `mark` counts one entry, which this guard ends.
+        unsafe { ReadGuard::new(self, mark) }
+    }
+
+    /// Ends the section that `mark` counts.
+    ///
+    /// # Safety
+    ///
+    /// `mark` came from this domain, and is left once.
+    #[inline(always)]
+    pub(super) unsafe fn leave(&self, mark: Mark) {
+        // SAFETY: the caller's promise, and as in `read`.
+        if !unsafe { reader::leave(&self.gate.gate, mark) } {
+            self.leave_cold(mark);
+        }
+    }
+
+    #[inline]
+    fn shape(&self) -> Shape {
+        shape(self.gate.ceiling)
+    }
+
+    /// The lines, mapped now if they were not before, and the shape they have.
+    pub(super) fn lines(&self) -> (Shape, &[super::lines::Line]) {
+        let shape = self.shape();
+        let lines = self.gate.lines.get(shape);
+        let gate = &self.gate.gate;
+        // Acquire: whoever published the phase had the lines.
+        if gate.phase.load(Ordering::Acquire).is_null() {
+            let first: *const Phase = &raw const lines[0].phases[0];
+            // Release: the zeroed lines come first. Only the first can succeed; the phase
+            // is never null again.
+            let _ = gate.phase.compare_exchange(
+                std::ptr::null_mut(),
+                first.cast_mut(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if shape.tier == Tier::Rseq {
+                // Release: after the phase, as the sequences expect. The same value from everyone.
+                gate.slots.store(shape.slots, Ordering::Release);
+            }
+        }
+        (shape, lines)
+    }
+
+    /// What *enter* does when one attempt at the sequence did not count.
+    #[cold]
+    #[inline(never)]
+    fn enter_cold(&self) -> Mark {
+        let (shape, lines) = self.lines();
+        if shape.tier != Tier::Rseq {
+            // A shard of its own for most threads; any would do.
+            let hash = (thread_token() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            return self.enter_atomically(shape.tier, lines, hash as usize % lines.len());
+        }
+        for _ in 0..RETRIES {
+            if !sequences_may_work(shape.slots) {
+                break;
+            }
+            // SAFETY: as in `read`.
+            if let Some(mark) = unsafe { reader::enter(&self.gate.gate) } {
+                return mark;
+            }
+        }
+        self.enter_atomically(shape.tier, lines, 0)
+    }
+
+    /// The fallback: counts in a line that is never stored to plainly.
+    fn enter_atomically(&self, tier: Tier, lines: &[super::lines::Line], line: usize) -> Mark {
+        loop {
+            let phase = self.gate.gate.phase.load(Ordering::Acquire);
+            let stripe = &lines[line].phases[index_of(lines, phase)].stripes[0];
+            // Relaxed: ordered by the light fence. Partner: the grace period's heavy fence.
+            stripe.entered.fetch_add(1, Ordering::Relaxed);
+            fence::light(tier);
+            // Acquire: partner is the flip. If we still find this phase, either the scan sees our
+            // entry or the flip comes after this load; either way we are waited for.
+            let now = self.gate.gate.phase.load(Ordering::Acquire);
+            if now == phase || broken(Mutant::NoRecheck) {
+                return NonNull::from(stripe);
+            }
+            stripe.left.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// What *leave* does when one attempt at the sequence did not count.
+    #[cold]
+    #[inline(never)]
+    fn leave_cold(&self, mark: Mark) {
+        let shape = self.shape();
+        if shape.tier == Tier::Rseq {
+            for _ in 0..RETRIES {
+                if !sequences_may_work(shape.slots) {
+                    break;
+                }
+                // SAFETY: as in `leave`; nothing was counted yet.
+                if unsafe { reader::leave(&self.gate.gate, mark) } {
+                    return;
+                }
+            }
+        }
+        // On the Rseq tier every mark is in line 0, on the others in the shard it counted in:
+        // in both cases a word that no sequence stores to.
+        // SAFETY: marks point into the lines, which live as long as the domain.
+        let stripe = unsafe { mark.as_ref() };
+        // Release: partner is the acquire in `drained`.
+        let order = if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
+        stripe.left.fetch_add(1, order);
+    }
+
+    /// True if every section counted in this phase has left it.
+    pub(super) fn drained(&self, lines: &[super::lines::Line], phase: usize) -> bool {
+        let stripes = || lines.iter().flat_map(move |line| line.phases[phase].stripes.iter());
+        // Acquire: partner is the release of each leave. It also keeps the second sum second.
+        let left = || stripes().fold(0, |n: u64, s| n.wrapping_add(s.left.load(Ordering::Acquire)));
+        let entered =
+            || stripes().fold(0, |n: u64, s| n.wrapping_add(s.entered.load(Ordering::Acquire)));
+        if broken(Mutant::EntersBeforeLeaves) {
+            let entered = entered();
+            return left() == entered;
+        }
+        let left = left();
+        left == entered()
+    }
+
+    /// The current phase's index.
+    pub(super) fn current_phase(&self, lines: &[super::lines::Line]) -> usize {
+        index_of(lines, self.gate.gate.phase.load(Ordering::Relaxed))
+    }
+
+    /// Makes `phase` the current one. Called with the grace period's lock held.
+    pub(super) fn flip_to(&self, lines: &[super::lines::Line], phase: usize) {
+        let phase: *const Phase = &raw const lines[0].phases[phase];
+        // Release: partners are the readers' phase loads.
+        self.gate.gate.phase.store(phase.cast_mut(), Ordering::Release);
+    }
+}
+
+fn index_of(lines: &[super::lines::Line], phase: *mut Phase) -> usize {
+    usize::from(!std::ptr::eq(phase, &raw const lines[0].phases[0]))
+}
+
+/// False if this thread cannot be registered, or runs on a CPU without a line: another attempt would be in vain.
+#[cfg(stillpoint_sections)]
+fn sequences_may_work(slots: u32) -> bool {
+    use crate::rseq::area;
+    area::ensure_registered() && area::cpu_id().is_some_and(|cpu| cpu < slots)
+}
+
+#[cfg(not(stillpoint_sections))]
+fn sequences_may_work(_: u32) -> bool {
+    cfg!(stillpoint_loom)
+}
+
+impl Default for Domain {
+    fn default() -> Domain {
+        Domain::new()
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Domain")
+            .field("ceiling", &self.gate.ceiling)
+            .field("grace_periods", &self.grace.completed())
+            .field("pending", &self.callbacks.pending())
+            .finish()
+    }
+}

@@ -1,0 +1,63 @@
+/*
+ * What stable Rust cannot say: weak references to libc's registration, and thread-local
+ * storage of the initial-exec model.
+ *
+ * Every name carries the crate's version, so that two incompatible versions of the crate
+ * can stand in one program.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#define PASTE_(prefix, name) prefix##name
+#define PASTE(prefix, name) PASTE_(prefix, name)
+#define NAME(name) PASTE(STILLPOINT_PREFIX, name)
+#define HIDDEN __attribute__((visibility("hidden")))
+#define THREAD_LOCAL HIDDEN __thread __attribute__((tls_model("initial-exec")))
+
+/* glibc 2.35 and later (and backports); absent elsewhere. */
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+
+/*
+ * The area we register where libc registers none.  128 bytes at 128: room for the kernel's
+ * structure to grow to the next power of two after the 64 that Linux 7 asks for.
+ * cpu_id starts as RSEQ_CPU_ID_UNINITIALIZED, so that an unregistered thread fails every
+ * bounds check.
+ */
+struct area {
+	uint32_t cpu_id_start;
+	uint32_t cpu_id;
+	uint8_t rest[120];
+} __attribute__((aligned(128)));
+
+THREAD_LOCAL struct area NAME(area) = { .cpu_id = (uint32_t)-1 };
+
+/* Which of its two stripes a reader of this thread counts in next: 0 or 16, a hint only. */
+THREAD_LOCAL uint32_t NAME(toggle);
+
+HIDDEN void *NAME(own_area)(void)
+{
+	return &NAME(area);
+}
+
+/* Returns nonzero and libc's account if this libc knows of rseq at all. */
+HIDDEN int NAME(libc_account)(ptrdiff_t *offset, unsigned int *size)
+{
+	if (!&__rseq_size || !&__rseq_offset)
+		return 0;
+	*offset = __rseq_offset;
+	*size = __rseq_size;
+	return 1;
+}
+
+HIDDEN void *NAME(thread_pointer)(void)
+{
+#if defined(__x86_64__)
+	/* Older compilers lack the builtin on this architecture. */
+	void *self;
+	__asm__("mov %%fs:0, %0" : "=r"(self));
+	return self;
+#else
+	return __builtin_thread_pointer();
+#endif
+}

@@ -1,0 +1,29 @@
+//! Floor 1: the kernel's ABI and the typed sequences.
+//!
+//! This is the unsafe floor. Everything above it can be used without knowing that
+//! restartable sequences exist; people who build their own per-CPU structures start here.
+//!
+//! A *restartable sequence* (section) is a stretch of instructions that the kernel promises
+//! to run on one CPU without preemption, signal or migration in between: if any of them
+//! happens, the thread resumes at the section's abort landing instead. A section has one
+//! committing store, its last instruction; before it, nothing is visible to anyone else.
+//!
+//! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
+//! * [`reader`]: the sequences that mark a read-side critical section.
+//!
+//! The text of every sequence is in `asm/`, one folder per architecture; [`section`] puts a
+//! text between its descriptor and its landing. No other module contains `asm!`.
+//!
+//! What user space may write into the area: `rseq_cs`, by the prologue of a section.
+//! Nothing else, ever: newer kernels kill a process that writes the fields they own.
+
+pub(crate) mod abi;
+pub mod area;
+pub mod reader;
+
+#[cfg(stillpoint_loom)]
+pub mod model;
+#[cfg(stillpoint_sections)]
+pub(crate) mod probe;
+#[cfg(stillpoint_sections)]
+mod section;

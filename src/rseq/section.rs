@@ -1,0 +1,72 @@
+//! Puts the text of a sequence between its descriptor and its landing.
+//!
+//! `section!(body, landing, operands…)` expands to one `asm!`:
+//!
+//! ```text
+//! descriptor.s   50: descriptor; pointer and exit-point entries      (data sections)
+//! prologue.s     plant the descriptor; 51:
+//! <body>.s       … 55: the committing instruction; 52:
+//! <landing>.s    signature; 54: aborted; 53: left early              (out of line)
+//! ```
+//!
+//! Every body takes the operand `o`, the offset of the rseq area from the thread pointer,
+//! and a scratch register `x`; on aarch64 also `area` and `y`. Local labels are numeric, so a
+//! text may be inlined any number of times.
+
+/// The text of one file below `asm/` of this architecture.
+#[cfg(target_arch = "x86_64")]
+macro_rules! text {
+    ($file:literal) => {
+        include_str!(concat!("../../asm/x86_64/", $file, ".s"))
+    };
+}
+/// The text of one file below `asm/` of this architecture.
+#[cfg(target_arch = "aarch64")]
+macro_rules! text {
+    ($file:literal) => {
+        include_str!(concat!("../../asm/aarch64/", $file, ".s"))
+    };
+}
+
+/// One restartable section; see the module's head.
+#[cfg(target_arch = "x86_64")]
+macro_rules! section {
+    ($body:literal, $landing:literal, $($operands:tt)*) => {
+        $crate::rseq::section::section!(@ "descriptor", $body, $landing, $($operands)*)
+    };
+    (@ $descriptor:literal, $body:literal, $landing:literal, $($operands:tt)*) => {
+        ::core::arch::asm!(
+            $crate::rseq::section::text!($descriptor),
+            $crate::rseq::section::text!("prologue"),
+            $crate::rseq::section::text!($body),
+            $crate::rseq::section::text!($landing),
+            x = out(reg) _,
+            $($operands)*
+        )
+    };
+}
+/// One restartable section; see the module's head.
+#[cfg(target_arch = "aarch64")]
+macro_rules! section {
+    ($body:literal, $landing:literal, $($operands:tt)*) => {
+        $crate::rseq::section::section!(@ "descriptor", $body, $landing, $($operands)*)
+    };
+    (@ $descriptor:literal, $body:literal, $landing:literal, $($operands:tt)*) => {
+        ::core::arch::asm!(
+            $crate::rseq::section::text!($descriptor),
+            $crate::rseq::section::text!("prologue"),
+            $crate::rseq::section::text!($body),
+            $crate::rseq::section::text!($landing),
+            "/* {y} */",
+            x = out(reg) _,
+            y = out(reg) _,
+            area = out(reg) _,
+            // A branch beyond its reach goes through a veneer that may use these two.
+            out("x16") _,
+            out("x17") _,
+            $($operands)*
+        )
+    };
+}
+
+pub(crate) use {section, text};

@@ -1,0 +1,69 @@
+//! Switches that break the library on purpose, to prove that its tests can fail.
+//!
+//! They exist only under `cfg(stillpoint_mutants)`, which the test packages' build scripts
+//! set; elsewhere [`broken`] is the constant `false` and every switch folds away.
+
+/// One deliberate defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[cfg_attr(
+    not(stillpoint_mutants),
+    allow(dead_code, unreachable_pub, reason = "only the test packages choose one")
+)]
+pub enum Mutant {
+    /// The library as shipped.
+    None,
+    /// A grace period sends no broadcast.
+    NoBroadcast,
+    /// A grace period waits for the current phase without leaving it first.
+    NoFlip,
+    /// A reader loads the phase before its section begins.
+    PhaseOutsideSection,
+    /// A scan sums `entered` before `left`.
+    EntersBeforeLeaves,
+    /// A grace period flips to a phase without having seen it drained.
+    NoDrainBeforeFlip,
+    /// A cell publishes its pointer with a relaxed store.
+    RelaxedPublish,
+    /// A reader's end does not release.
+    RelaxedLeave,
+    /// A fallback reader does not look at the phase again after counting.
+    NoRecheck,
+    /// `synchronize` takes the period in progress for its own.
+    NoRoundUp,
+    /// A callback runs before its grace period.
+    EarlyCallback,
+    /// A section's commit stands one instruction behind its end.
+    LateCommit,
+}
+
+/// True if the tests chose this defect.
+#[cfg(not(stillpoint_mutants))]
+#[inline(always)]
+pub(crate) const fn broken(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(stillpoint_mutants)]
+pub(crate) use chosen::broken;
+#[cfg(stillpoint_mutants)]
+pub use chosen::choose;
+
+#[cfg(stillpoint_mutants)]
+mod chosen {
+    use super::Mutant;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A std atomic even under the model checker: a constant during each model.
+    static CHOSEN: AtomicU32 = AtomicU32::new(Mutant::None as u32);
+
+    /// Breaks the library from here on.
+    pub fn choose(mutant: Mutant) {
+        CHOSEN.store(mutant as u32, Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    pub(crate) fn broken(mutant: Mutant) -> bool {
+        CHOSEN.load(Ordering::Relaxed) == mutant as u32
+    }
+}

@@ -1,0 +1,94 @@
+//! The seam as shipped: std, and `parking_lot_core` for waiting.
+
+pub(crate) use std::sync::Mutex;
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+
+use std::time::{Duration, Instant};
+
+/// How long a waiter spins before it sleeps. A grace period with short readers ends within it.
+const SPIN: Duration = Duration::from_micros(30);
+/// The longest sleep between two looks.
+const LONGEST_NAP: Duration = Duration::from_millis(1);
+
+/// Paces one waiter that nobody will wake: spin, then sleep an eighth of the time waited.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    since: Option<Instant>,
+    looks: u32,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Pace {
+        Pace { since: None, looks: 0 }
+    }
+
+    /// Called between two looks at what is waited for.
+    pub(crate) fn wait(&mut self) {
+        // Each look pulls the readers' lines over here: leave them longer from look to look.
+        for _ in 0..1 << self.looks.min(7) {
+            std::hint::spin_loop();
+        }
+        self.looks = self.looks.saturating_add(1);
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
+        if waited > SPIN {
+            std::thread::sleep((waited / 8).min(LONGEST_NAP));
+        }
+    }
+}
+
+/// A number that no other living thread has.
+pub(crate) fn thread_token() -> usize {
+    // SAFETY: pthread_self has no preconditions.
+    unsafe { libc::pthread_self() as usize }
+}
+
+/// A coarse clock in milliseconds, some nanoseconds to read.
+pub(crate) fn coarse_millis() -> u64 {
+    #[cfg(target_os = "linux")]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a live local. The call cannot fail: the clock exists.
+    unsafe { libc::clock_gettime(CLOCK, &mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// Parks the calling thread at `key` unless `still` says, under the key's queue lock, that
+/// there is nothing to wait for. May wake without cause.
+pub(crate) fn park(key: *const (), still: impl FnOnce() -> bool) {
+    use parking_lot_core::DEFAULT_PARK_TOKEN;
+    // SAFETY: the callbacks neither panic nor call into the parking lot; the key is the address of
+    // a word of ours that outlives the call.
+    unsafe {
+        parking_lot_core::park(key as usize, still, || {}, |_, _| {}, DEFAULT_PARK_TOKEN, None);
+    }
+}
+
+/// Wakes every thread parked at `key`.
+pub(crate) fn unpark_all(key: *const ()) {
+    use parking_lot_core::DEFAULT_UNPARK_TOKEN;
+    // SAFETY: as in `park`.
+    unsafe {
+        parking_lot_core::unpark_all(key as usize, DEFAULT_UNPARK_TOKEN);
+    }
+}
+
+/// Widens the window that a mutant opens, so that tests meet it.
+#[cfg(stillpoint_mutants)]
+pub(crate) fn dither() {
+    use std::cell::Cell;
+    thread_local!(static STATE: Cell<u32> = const { Cell::new(1) });
+    let draw = STATE.try_with(|state| {
+        let next = state.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.set(next);
+        next >> 24
+    });
+    match draw {
+        Ok(0..2) => std::thread::yield_now(),
+        Ok(2..16) => (0..500).for_each(|_| std::hint::spin_loop()),
+        _ => {}
+    }
+}
