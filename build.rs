@@ -4,7 +4,7 @@ use std::env;
 use std::path::Path;
 
 /// Does the work for a package whose sources live below `root`.
-pub fn build(root: &Path, has_sections: bool) {
+pub(crate) fn build(root: &Path, has_sections: bool) {
     println!("cargo::rustc-check-cfg=cfg(stillpoint_sections)");
     let target = |what: &str| env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
     let known = matches!(target("ARCH").as_str(), "x86_64" | "aarch64");

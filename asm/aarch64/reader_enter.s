@@ -1,8 +1,9 @@
 // Count this CPU's `entered` word in the current phase.  Result: {mark}, the phase's first
-// line plus the stripe.  The phase is loaded with acquire (it gates every later load of the
-// read-side critical section) and before the bound, hence the test for a domain that has
-// no lines yet.  {gate}: the phase pointer, then the u32 bound.  {stripe}: 0 or 16.
-ldar {mark}, [{gate}]
+// line plus the stripe.  Loads may be reordered here, so the phase is tested on its own: the
+// bound may be seen before it.  What it points at is ordered by the address.  No acquire: the
+// phase gates nothing, see src/rcu/domain.rs.
+// {gate}: the phase pointer, then the u32 bound.  {stripe}: 0 or 16.
+ldr {mark}, [{gate}]
 cbz {mark}, 53f
 ldr {x:w}, [{area}, 4]
 ldr {y:w}, [{gate}, 8]

@@ -34,10 +34,7 @@ pub(crate) fn enable_rseq() -> Result<(), i32> {
     if call(abi::MEMBARRIER_QUERY)? & abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ == 0 {
         return Err(libc::EINVAL);
     }
-    enable(
-        abi::MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ,
-        abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ,
-    )
+    enable(abi::MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ, abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ)
 }
 
 /// The plain broadcast (Linux 4.14).

@@ -117,7 +117,12 @@ impl Timer {
         let mut id: c_int = 0;
         // SAFETY: both point at live locals of the kernel's types.
         let r = unsafe {
-            libc::syscall(libc::SYS_timer_create, libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id)
+            libc::syscall(
+                libc::SYS_timer_create,
+                libc::CLOCK_MONOTONIC,
+                &raw mut event,
+                &raw mut id,
+            )
         };
         (r == 0).then_some(Timer(id))
     }

@@ -95,9 +95,8 @@ mod tests {
             ("devices/system/node/node3/cpulist", "\n"),
         ]);
         let nodes = nodes(&root);
-        let expected =
-            [(0, vec![0, 1, 2, 3, 8]), (2, vec![4, 5, 6, 7]), (3, vec![])]
-                .map(|(id, cpus)| Group { id, cpus });
+        let expected = [(0, vec![0, 1, 2, 3, 8]), (2, vec![4, 5, 6, 7]), (3, vec![])]
+            .map(|(id, cpus)| Group { id, cpus });
         assert_eq!(nodes, expected);
         fs::remove_dir_all(root).unwrap();
     }

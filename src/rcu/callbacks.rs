@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
 /// Callbacks after which a retirer looks whether some can run.
-const BATCH: u64 = 64;
+const BATCH: u64 = if cfg!(stillpoint_loom) { 1 } else { 64 };
 /// Milliseconds after which a retirer looks although the batch is not full.
 const PATIENCE: u64 = 4;
 
@@ -318,7 +318,8 @@ impl Drop for Domain {
     /// Runs every pending callback, at once: no guard borrows the domain any more, so nobody can reach
     /// what they free. Callbacks have no way to queue more.
     fn drop(&mut self) {
-        let batch = self.callbacks.waiting.lock().map_or_else(|e| e.into_inner().take(), |mut w| w.take());
+        let batch =
+            self.callbacks.waiting.lock().map_or_else(|e| e.into_inner().take(), |mut w| w.take());
         let incoming = self.callbacks.take(self);
         for batch in batch.into_iter().chain(incoming) {
             self.callbacks.run(batch);

@@ -231,7 +231,8 @@ impl<T, D: DomainRef> RcuCell<T, D> {
 
     fn exchange(&self, new: *mut Slot<T>) -> *mut Slot<T> {
         // Release: partner is the load. Acquire: whoever gets the old slot owns its value next.
-        let order = if broken(Mutant::RelaxedPublish) { Ordering::Relaxed } else { Ordering::AcqRel };
+        let order =
+            if broken(Mutant::RelaxedPublish) { Ordering::Relaxed } else { Ordering::AcqRel };
         self.slot.swap(new, order)
     }
 }

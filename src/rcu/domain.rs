@@ -12,71 +12,72 @@
 //!
 //! # A reader
 //!
-//! *enter*, one section: load the CPU number, check it against the bound, load-acquire the phase,
+//! *enter*, one section: load the CPU number, check it against the bound, load the phase,
 //! `entered[cpu] += 1`. The guard keeps where. *leave*, one section on whatever CPU it
 //! runs: `left[cpu] += 1`, release. A guard may end on any CPU and any thread, since only
 //! sums are ever compared.
 //!
 //! *Fallback* (no registration, retries spent, or a lower tier): load the phase; add one to
-//! `entered` of a shared line, atomically; [light fence](crate::machine::fence); load the phase again. If
-//! it changed, add one to `left` there and start over: the visit was too late to count on.
+//! `entered` of a shared line, atomically; [light fence](crate::machine::fence). Its end adds
+//! one to `left` there.
 //!
 //! # A grace period
 //!
-//! Let `a` be the current phase, `b` the other. Wait until `b` is drained (it nearly always
-//! is). Store-release `b` as the current phase: the *flip*. One [heavy fence](crate::machine::fence): the
-//! broadcast. Wait until `a` is drained. A phase is drained when the sum of its `left` words
-//! (acquire), taken first, equals the sum of its `entered` words, taken second.
+//! Let `a` be the current phase, `b` the other.
+//!
+//! 1. One [heavy fence](crate::machine::fence): the broadcast.
+//! 2. Wait until `b` is drained. It nearly always is.
+//! 3. Make `b` the current phase: the *flip*.
+//! 4. Wait until `a` is drained.
+//!
+//! A phase is *drained* when the sum of its `left` words (acquire), taken first, equals the
+//! sum of its `entered` words, taken second.
 //!
 //! # Why that is enough
 //!
-//! Claim: every read-side critical section that began before the grace period has ended when
-//! it ends, and its accesses happen before that; every section that has not ended sees all
-//! that the caller stored before.
+//! Claim: every read-side critical section that does not see what the caller stored before has ended
+//! when the grace period ends, and its accesses happen before that.
 //!
-//! 1. *After the broadcast, `entered[a]` of the CPU lines is frozen.* Loading the phase and counting are
-//!    the same section. One that had loaded `a` when the broadcast reached its CPU either had
-//!    committed, and its store is visible to our scan (the second case of the fence), or is
-//!    aborted and loads the phase again, and finds `b` (the first case). One that did not run has
-//!    lost its CPU, and is aborted as it gets it back. So the scan's E is exact and
-//!    `left[a]` only rises towards it. This is where others need two flips or three broadcasts:
-//!    there a reader may load the phase, be preempted, and count much later.
-//! 2. *Equality means empty.* Each `left` in the first sum has its `entered` in the second, for the
-//!    `entered` came before the `left` and the sums are read in the other order, with
-//!    acquire. So L = E says that every counted entry has left. Fallback entries may
-//!    still arrive during the scan. One that we do not see took its light fence after our
-//!    heavy one, or counted after we looked, with the flip visible to it either way: it
-//!    finds the phase changed and withdraws. One that we see, we wait for.
-//! 3. *Nobody is in the other phase.* Before the flip we saw `b` drained, and as long as `a`
-//!    is current nobody enters `b` to stay. So whoever began before the flip is counted in `a`.
-//! 4. *Later readers see the caller's stores.* They acquire the flip that we released, and by the
-//!    argument in [`super::grace`] the caller's stores come before it. A reader that entered `a`
-//!    between those stores and the flip is simply waited for.
-//! 5. *Accesses come first.* `left` is a release, our sum of it acquires; nothing of an ended section
-//!    happens after the end of the grace period.
+//! *A section is seen, or sees.* It counts in `entered` and then loads; the caller stores, sends
+//! the broadcast, and scans. By the contract of the fence, either the scan sees the count, or
+//! the section's loads see the stores. Sections of the second kind need no waiting. It does not matter
+//! in which phase a section of the first kind counted, nor how long ago it loaded the phase: both phases are
+//! scanned after the broadcast.
 //!
-//! Step 3's look at `b` also covers kernels without "rseq: Protect event mask against
-//! membarrier IPI", which may lose one abort: an entry may then reach `a` after the scan. It cannot
-//! fake equality, because leaves are summed before entries; its section began after the
-//! broadcast's barrier, so this grace period owes it nothing; and the next one, to which it is
-//! in the other phase, waits for it before flipping.
+//! *Equality means empty.* Each `left` in the first sum has its `entered` in the second: the
+//! `entered` came before the `left`, which was released, and we acquired it before we took the second sum. So
+//! E - L is at least the number of sections that the scan sees and that have not ended. If it is zero,
+//! there are none. The counters may move all the while.
 //!
-//! A tight stream of readers cannot hold a grace period up: after the flip they enter `b`. Counters are
-//! 64 bits and compared for equality, so wrapping would need 2^64 sections.
+//! *Accesses come first.* `left` is a release and our sum of it acquires; so nothing that an ended
+//! section did happens after the end of the grace period.
+//!
+//! *The flip is for progress only.* Readers that come in a stream could keep one phase from ever being
+//! seen empty. After the flip they enter `b`; `a` can only be entered by sections that had
+//! loaded the phase and not yet committed, one per CPU. This is why the phase is loaded in the
+//! section that counts: a reader that loaded it earlier could come to the old phase hours later, and
+//! stay. It is also why step 2 comes before step 3.
+//!
+//! One broadcast suffices where others need two or three, because `left` releases and because a section
+//! needs no second look at anything. Nothing here needs the kernel to abort sections; what needs it is
+//! that plain increments by several threads of one CPU do not get lost. In particular the argument stands on
+//! kernels without "rseq: Protect event mask against membarrier IPI", where one abort by a
+//! broadcast may be lost.
+//!
+//! Counters are 64 bits and compared for equality; to be misled, a scan would have to miss
+//! exactly 2^64 sections.
 //!
 //! # Orderings
 //!
 //! | operation | order | partner |
 //! |---|---|---|
-//! | phase load in *enter* | acquire | flip |
-//! | flip | release | phase load |
-//! | `entered += 1` in a section | plain | broadcast |
+//! | `entered += 1` in a section, then loads | plain | broadcast, then scan |
+//! | `entered += 1` of a fallback, then light fence | relaxed | heavy fence, then scan |
 //! | `left += 1` | release | acquire in the scan |
-//! | `entered += 1` of a fallback | relaxed, then light fence | heavy fence |
-//! | second phase load of a fallback | acquire | flip |
+//! | phase | release, relaxed | publishes the lines; a load depends on it |
 //!
-//! The one-flip argument is this library's own. It is checked by the models in `loom-tests`,
-//! which run this very code, and each of its steps has a mutant that they catch.
+//! The argument is checked by the models in `loom-tests`, which run this very code, and each
+//! of its steps has a mutant that they catch.
 
 use super::callbacks::Callbacks;
 use super::grace::Grace;
@@ -239,9 +240,8 @@ impl Domain {
     ///
     /// # Ordering
     ///
-    /// Loads inside the section see everything that happened before the start of each grace period
-    /// which has ended by then, and everything inside happens before the end of any
-    /// grace period that the section holds up.
+    /// For each grace period, one of two holds: either the section sees everything that happened
+    /// before the grace period began, or everything the section did happens before it ends.
     #[inline(always)]
     pub fn read(&self) -> ReadGuard<'_> {
         // SAFETY: the gate's bound is nonzero only after `Lines` mapped that many lines behind
@@ -321,20 +321,13 @@ impl Domain {
 
     /// The fallback: counts in a line that is never stored to plainly.
     fn enter_atomically(&self, tier: Tier, lines: &[super::lines::Line], line: usize) -> Mark {
-        loop {
-            let phase = self.gate.gate.phase.load(Ordering::Acquire);
-            let stripe = &lines[line].phases[index_of(lines, phase)].stripes[0];
-            // Relaxed: ordered by the light fence. Partner: the grace period's heavy fence.
-            stripe.entered.fetch_add(1, Ordering::Relaxed);
+        let stripe = &lines[line].phases[self.current_phase(lines)].stripes[0];
+        // Relaxed: ordered by the light fence. Partner: the grace period's heavy fence.
+        stripe.entered.fetch_add(1, Ordering::Relaxed);
+        if !broken(Mutant::NoLightFence) {
             fence::light(tier);
-            // Acquire: partner is the flip. If we still find this phase, either the scan sees our
-            // entry or the flip comes after this load; either way we are waited for.
-            let now = self.gate.gate.phase.load(Ordering::Acquire);
-            if now == phase || broken(Mutant::NoRecheck) {
-                return NonNull::from(stripe);
-            }
-            stripe.left.fetch_add(1, Ordering::Release);
         }
+        NonNull::from(stripe)
     }
 
     /// What *leave* does when one attempt at the sequence did not count.
@@ -358,7 +351,8 @@ impl Domain {
         // SAFETY: marks point into the lines, which live as long as the domain.
         let stripe = unsafe { mark.as_ref() };
         // Release: partner is the acquire in `drained`.
-        let order = if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
+        let order =
+            if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
         stripe.left.fetch_add(1, order);
     }
 
@@ -377,21 +371,18 @@ impl Domain {
         left == entered()
     }
 
-    /// The current phase's index.
+    /// The current phase's index. Which one it is orders nothing.
     pub(super) fn current_phase(&self, lines: &[super::lines::Line]) -> usize {
-        index_of(lines, self.gate.gate.phase.load(Ordering::Relaxed))
+        let phase = self.gate.gate.phase.load(Ordering::Relaxed);
+        usize::from(!std::ptr::eq(phase, &raw const lines[0].phases[0]))
     }
 
     /// Makes `phase` the current one. Called with the grace period's lock held.
     pub(super) fn flip_to(&self, lines: &[super::lines::Line], phase: usize) {
         let phase: *const Phase = &raw const lines[0].phases[phase];
-        // Release: partners are the readers' phase loads.
-        self.gate.gate.phase.store(phase.cast_mut(), Ordering::Release);
+        // Relaxed: the lines were published before, and the flip is for progress only.
+        self.gate.gate.phase.store(phase.cast_mut(), Ordering::Relaxed);
     }
-}
-
-fn index_of(lines: &[super::lines::Line], phase: *mut Phase) -> usize {
-    usize::from(!std::ptr::eq(phase, &raw const lines[0].phases[0]))
 }
 
 /// False if this thread cannot be registered, or runs on a CPU without a line: another attempt would be in vain.

@@ -6,29 +6,30 @@
 //! progress. Whoever holds the lock may advance it, and none of its steps blocks:
 //!
 //! ```text
-//! even ──(other phase drained)──> odd: flipped ──> fenced ──(old phase drained)──> even + 2
+//! even ──> odd ──broadcast──> fenced ──(other phase drained)──> flipped ──(old phase drained)──> even
 //! ```
 //!
 //! `synchronize` takes a *snapshot*, the number at which a grace period that starts from now on will have
 //! ended: the next even number if idle, the one after if a period is in progress, for that
-//! one may have flipped before the caller's stores. Then one caller leads, and the rest park until the
+//! one may have sent its broadcast before the caller's stores. Then one caller leads, and the rest park until the
 //! number has passed what they wait for: concurrent callers share.
 //!
 //! # Why a snapshot is enough
 //!
 //! Let caller C store X, execute a sequentially consistent fence F, and read the number s. Let
-//! leader L start the period that C waits for: store s' > s (odd), fence G, flip. C did not
-//! read s', so F comes before G in the order of such fences (were G first, C's load, after
-//! F, would find s' or later). A reader R that acquired L's flip and then missed X would put its load before
-//! X, hence G, which happens before R's load, before F: a contradiction. So every reader that
-//! enters behind the flip sees X, and all others are waited for. The leader's release of the final number,
-//! acquired by C, puts the readers' accesses before what C does next.
+//! leader L start the period that C waits for: store s' > s (odd), fence G, broadcast, scan. C
+//! did not read s', so F comes before G in the order of such fences (were G first, C's load,
+//! after F, would find s' or later). A reader whose count L's scan misses sees, by the broadcast,
+//! all that came before it; were it to miss X, its load would come before X, hence G, which happens
+//! before that load, before F: a contradiction. So every reader that L does not wait for sees X,
+//! as if C had sent the broadcast. The leader's release of the final number, acquired by C, puts
+//! the accesses of the others before what C does next.
 //!
 //! # Orderings
 //!
 //! | operation | order | partner |
 //! |---|---|---|
-//! | fence in `snapshot` | SeqCst | fence in `step` before the flip |
+//! | fence in `snapshot` | SeqCst | fence in `step` before the broadcast |
 //! | number at the end of a period | release | acquire in `has_reached` |
 //! | lock, unlock | acquire, release | each other |
 
@@ -38,8 +39,7 @@ use crate::machine::fence::heavy;
 use crate::machine::{Shape, Tier};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{
-    AtomicBool, AtomicU32, AtomicU64, Ordering, Pace, const_unless_modelled, fence, park,
-    unpark_all,
+    AtomicU32, AtomicU64, Ordering, Pace, const_unless_modelled, fence, park, unpark_all,
 };
 
 /// The state of a domain's grace periods.
@@ -47,13 +47,18 @@ use crate::sync::{
 pub(super) struct Grace {
     number: AtomicU64,
     lock: AtomicU32,
-    /// In a period: the broadcast was sent. Used under the lock.
-    fenced: AtomicBool,
+    /// How far the period in progress is. Used under the lock.
+    stage: AtomicU32,
 }
 
 /// A number to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target(u64);
+
+/// Stages of a period: begun, broadcast sent, flipped.
+const BEGUN: u32 = 0;
+const FENCED: u32 = 1;
+const FLIPPED: u32 = 2;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -78,7 +83,7 @@ impl Grace {
             Grace {
                 number: AtomicU64::new(0),
                 lock: AtomicU32::new(FREE),
-                fenced: AtomicBool::new(false),
+                stage: AtomicU32::new(BEGUN),
             }
         }
     }
@@ -125,9 +130,7 @@ impl Grace {
         {
             let (shape, lines) = domain.lines();
             // A failing broadcast leaves everything pending; whoever must wait reports it.
-            while !lead.0.has_reached(target)
-                && lead.0.step(domain, shape, lines) == Ok(true)
-            {}
+            while !lead.0.has_reached(target) && lead.0.step(domain, shape, lines) == Ok(true) {}
         }
         self.has_reached(target)
     }
@@ -175,37 +178,46 @@ impl Grace {
 
     /// One step; with the lock held. `Ok(false)`: readers must leave first.
     fn step(&self, domain: &Domain, shape: Shape, lines: &[Line]) -> Result<bool, i32> {
-        // Relaxed: written only under the lock.
+        // Relaxed: number and stage are written only under the lock.
         let number = self.number.load(Ordering::Relaxed);
-        let current = domain.current_phase(lines);
-        let other = 1 - current;
         if number.is_multiple_of(2) {
-            if !broken(Mutant::NoDrainBeforeFlip) && !domain.drained(lines, other) {
-                return Ok(false);
-            }
+            self.stage.store(BEGUN, Ordering::Relaxed);
             self.number.store(number + 1, Ordering::Relaxed);
-            self.fenced.store(false, Ordering::Relaxed);
-            // Partner: the fence in `snapshot`.
-            fence(Ordering::SeqCst);
-            if !broken(Mutant::NoFlip) {
-                domain.flip_to(lines, other);
-            }
             return Ok(true);
         }
-        if !self.fenced.load(Ordering::Relaxed) {
-            if !broken(Mutant::NoBroadcast) {
-                // Partners: every section, and the fallback's light fence.
-                heavy(shape.tier)?;
+        let current = domain.current_phase(lines);
+        let other = 1 - current;
+        let next = match self.stage.load(Ordering::Relaxed) {
+            BEGUN => {
+                // Partner: the fence in `snapshot`.
+                fence(Ordering::SeqCst);
+                if !broken(Mutant::NoBroadcast) {
+                    // Partners: every section, and the fallback's light fence.
+                    heavy(shape.tier)?;
+                }
+                FENCED
             }
-            self.fenced.store(true, Ordering::Relaxed);
-        }
-        // In a period the old phase is the one that is not current.
-        let old = if broken(Mutant::NoFlip) { current } else { other };
-        if !domain.drained(lines, old) {
-            return Ok(false);
-        }
-        // Release: partner is the acquire in `has_reached`.
-        self.number.store(number + 1, Ordering::Release);
+            FENCED => {
+                if !domain.drained(lines, other) && !broken(Mutant::SkipOtherPhase) {
+                    return Ok(false);
+                }
+                if !broken(Mutant::NoFlip) {
+                    domain.flip_to(lines, other);
+                }
+                FLIPPED
+            }
+            _ => {
+                // Flipped: the old phase is the one that is not current.
+                let old = if broken(Mutant::NoFlip) { current } else { other };
+                if !domain.drained(lines, old) {
+                    return Ok(false);
+                }
+                // Release: partner is the acquire in `has_reached`.
+                self.number.store(number + 1, Ordering::Release);
+                return Ok(true);
+            }
+        };
+        self.stage.store(next, Ordering::Relaxed);
         Ok(true)
     }
 }

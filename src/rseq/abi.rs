@@ -1,9 +1,6 @@
 //! Numbers of the kernel's ABI that the `libc` crate does not have.
 
-#![cfg_attr(
-    not(stillpoint_sections),
-    allow(dead_code, reason = "only registration uses them")
-)]
+#![cfg_attr(not(stillpoint_sections), allow(dead_code, reason = "only registration uses them"))]
 
 /// What must stand in the four bytes before every abort landing, as the libc of the
 /// architecture registers it (`RSEQ_SIG`).

@@ -14,11 +14,9 @@
 //! exits. There we unregister when the thread's destructors run.
 
 #[cfg(stillpoint_sections)]
-pub use native::thread_area;
+pub(crate) use native::{c_name, cpu_id, offset, preserving_errno, settle, with_signals_masked};
 #[cfg(stillpoint_sections)]
-pub(crate) use native::{
-    c_name, cpu_id, ensure_registered, offset, preserving_errno, settle, with_signals_masked,
-};
+pub use native::{ensure_registered, thread_area};
 
 /// Who registered the threads' areas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +249,18 @@ mod native {
 
     /// True if the calling thread is registered; registers it if that is ours to do and was not
     /// tried before. Async-signal-safe, keeps `errno`.
-    pub(crate) fn ensure_registered() -> bool {
+    ///
+    /// Domains call it by themselves when a thread first misses its registration; authors of
+    /// other structures call it before they rely on sequences.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if stillpoint::rseq::area::ensure_registered() {
+    ///     println!("the calling thread can run sequences");
+    /// }
+    /// ```
+    pub fn ensure_registered() -> bool {
         if cpu_id().is_some() {
             return true;
         }
@@ -303,9 +312,7 @@ mod native {
     fn rseq(length: u32, flags: c_int) -> Result<(), c_int> {
         // SAFETY: the area is static TLS of at least `length` bytes, aligned beyond what any
         // kernel asks, and lives until the thread is gone.
-        let r = unsafe {
-            libc::syscall(libc::SYS_rseq, own_area(), length, flags, abi::SIGNATURE)
-        };
+        let r = unsafe { libc::syscall(libc::SYS_rseq, own_area(), length, flags, abi::SIGNATURE) };
         if r == 0 { Ok(()) } else { Err(errno()) }
     }
 

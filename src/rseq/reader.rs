@@ -28,8 +28,11 @@ pub struct Stripe {
 #[repr(C, align(64))]
 pub struct Phase {
     /// A thread alternates between the two.
-    pub stripes: [Stripe; 2],
+    pub stripes: [Stripe; STRIPES],
 }
+
+/// One is enough for the models, where a second only multiplies the interleavings.
+const STRIPES: usize = if cfg!(stillpoint_loom) { 1 } else { 2 };
 
 /// A CPU's counts. 128 bytes: adjacent lines are fetched in pairs.
 #[derive(Debug, Default)]
@@ -115,7 +118,7 @@ mod native {
     /// Tries once to count the calling thread into the current phase, on its CPU's line.
     ///
     /// One section: load the CPU number and compare it with the gate's bound (an unregistered
-    /// thread's number is above every bound); load the phase, with acquire; `entered += 1`
+    /// thread's number is above every bound); load the phase; `entered += 1`
     /// commits. Returns where it counted, or `None`, with nothing counted, if the section was
     /// aborted, the thread is not registered, or its CPU has no line.
     ///

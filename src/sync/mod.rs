@@ -4,7 +4,8 @@
 //! the model checker. The cfg is our own (`stillpoint_loom`, set by a test package's build
 //! script), so that nobody else's dependencies change under it.
 
-pub(crate) mod mutant;
+#[cfg_attr(not(stillpoint_mutants), allow(unreachable_pub, reason = "public for its tests"))]
+pub mod mutant;
 
 #[cfg(not(stillpoint_loom))]
 mod real;

@@ -19,16 +19,16 @@ pub enum Mutant {
     NoFlip,
     /// A reader loads the phase before its section begins.
     PhaseOutsideSection,
+    /// A fallback reader does not fence after counting.
+    NoLightFence,
     /// A scan sums `entered` before `left`.
     EntersBeforeLeaves,
-    /// A grace period flips to a phase without having seen it drained.
-    NoDrainBeforeFlip,
+    /// A grace period does not wait for the phase that was not current when it began.
+    SkipOtherPhase,
     /// A cell publishes its pointer with a relaxed store.
     RelaxedPublish,
     /// A reader's end does not release.
     RelaxedLeave,
-    /// A fallback reader does not look at the phase again after counting.
-    NoRecheck,
     /// `synchronize` takes the period in progress for its own.
     NoRoundUp,
     /// A callback runs before its grace period.
@@ -49,12 +49,12 @@ pub(crate) use chosen::broken;
 #[cfg(stillpoint_mutants)]
 pub use chosen::choose;
 
-#[cfg(stillpoint_mutants)]
+/// The choice of the whole process.
+#[cfg(all(stillpoint_mutants, not(stillpoint_loom)))]
 mod chosen {
     use super::Mutant;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A std atomic even under the model checker: a constant during each model.
     static CHOSEN: AtomicU32 = AtomicU32::new(Mutant::None as u32);
 
     /// Breaks the library from here on.
@@ -65,5 +65,23 @@ mod chosen {
     #[inline(always)]
     pub(crate) fn broken(mutant: Mutant) -> bool {
         CHOSEN.load(Ordering::Relaxed) == mutant as u32
+    }
+}
+
+/// The choice of one model: the checker runs all threads of a model on one of the system's.
+#[cfg(all(stillpoint_mutants, stillpoint_loom))]
+mod chosen {
+    use super::Mutant;
+    use std::cell::Cell;
+
+    thread_local!(static CHOSEN: Cell<Mutant> = const { Cell::new(Mutant::None) });
+
+    /// Breaks the library, for models that run on this thread, from here on.
+    pub fn choose(mutant: Mutant) {
+        CHOSEN.set(mutant);
+    }
+
+    pub(crate) fn broken(mutant: Mutant) -> bool {
+        CHOSEN.get() == mutant
     }
 }

@@ -1,9 +1,7 @@
 //! The seam as shipped: std, and `parking_lot_core` for waiting.
 
 pub(crate) use std::sync::Mutex;
-pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! A shared object that uses the library: a second copy of it in the process, with its
 //! thread-local storage behind the global offset table.
 
-use stillpoint::rcu::{self, RcuCell};
 use std::sync::LazyLock;
+use stillpoint::rcu::{self, RcuCell};
 
 static TABLE: LazyLock<RcuCell<[u64; 4]>> = LazyLock::new(|| RcuCell::new([1, 2, 3, 4]));
 

@@ -1,0 +1,395 @@
+//! Models of the RCU domain, on the shipped source.
+//!
+//! What is protected is a loom cell: the checker itself reports an access that is not ordered
+//! against the one that frees. Every model runs on the tiers it is about; every mutant must
+//! make a model fail.
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::AtomicBool;
+use loom::thread;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use stillpoint::Tier;
+use stillpoint::mutant::{Mutant, choose};
+use stillpoint::rcu::{Domain, RcuCell};
+use stillpoint::rseq::model;
+
+const FREED: u64 = 0xdead;
+
+/// A value whose reads and whose end the checker tracks.
+struct Tracked(UnsafeCell<u64>);
+
+// SAFETY: the checker tells when accesses are not ordered; that is what the models are for.
+unsafe impl Send for Tracked {}
+// SAFETY: as above.
+unsafe impl Sync for Tracked {}
+
+impl Tracked {
+    fn new(value: u64) -> Tracked {
+        let tracked = Tracked(UnsafeCell::new(0));
+        tracked.set(value);
+        tracked
+    }
+
+    fn set(&self, value: u64) {
+        // SAFETY: the checker reports an access that races with it.
+        self.0.with_mut(|p| unsafe { *p = value });
+    }
+
+    fn get(&self) -> u64 {
+        // SAFETY: the checker reports a write that races with it.
+        let value = self.0.with(|p| unsafe { *p });
+        assert_ne!(value, FREED, "read after the end of its grace period");
+        value
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.set(FREED);
+    }
+}
+
+/// What the threads of a model share: a cell in a domain of the model's tier.
+struct Shared {
+    domain: std::sync::Arc<Domain>,
+    cell: RcuCell<Tracked, std::sync::Arc<Domain>>,
+}
+
+impl Shared {
+    fn new(tier: Tier) -> Arc<Shared> {
+        let domain = std::sync::Arc::new(Domain::builder().tier(tier).build());
+        let cell = RcuCell::new_in(Tracked::new(0), domain.clone());
+        // Maps the lines, so that the models do not explore that.
+        domain.synchronize();
+        Arc::new(Shared { domain, cell })
+    }
+
+    /// One read-side critical section.
+    fn read(&self) {
+        let guard = self.domain.read();
+        let value = self.cell.load(&guard);
+        value.get();
+        value.get();
+    }
+
+    /// Replaces the value, waits, marks the old one as freed. Its memory stays: the checker
+    /// is to meet the mark, not a dangling pointer.
+    fn replace(&self, value: u64) {
+        let old = self.cell.swap(Tracked::new(value));
+        self.domain.synchronize();
+        old.set(FREED);
+        std::mem::forget(old);
+    }
+}
+
+/// The script of a reader to whom nothing happens.
+fn registered() {}
+
+fn check(bound: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(bound);
+    builder.max_branches = 5_000;
+    let runs = std::sync::Arc::new(AtomicUsize::new(0));
+    let counter = runs.clone();
+    builder.check(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    println!("{} executions", runs.load(Ordering::Relaxed));
+}
+
+/// Set in a process that runs one mutant.
+const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
+
+/// What the checker or [`Tracked`] says when a model goes wrong.
+const DETECTIONS: [&str; 4] = [
+    "Causality violation",
+    "read after the end of its grace period",
+    "deadlock",
+    // A grace period that never ends.
+    "Model exceeded maximum number of branches",
+];
+
+/// The mutant must make the model fail, and for a reason that these models are about.
+///
+/// In a process of its own: a failing model unwinds through half-done operations, whose
+/// destructors may fail again and abort.
+fn must_fail(mutant: Mutant, bound: usize, model: impl Fn() + Sync + Send + 'static) {
+    if std::env::var_os(CHILD).is_some() {
+        choose(mutant);
+        return check(bound, model);
+    }
+    let this = thread_name();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &this, "--nocapture"])
+        .env(CHILD, "1")
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr) + String::from_utf8_lossy(&child.stdout);
+    assert!(!child.status.success(), "{mutant:?} went unnoticed");
+    assert!(DETECTIONS.iter().any(|d| said.contains(d)), "{mutant:?} failed otherwise: {said}");
+}
+
+fn thread_name() -> String {
+    std::thread::current().name().expect("the harness names its threads").to_owned()
+}
+
+/// One reader, two sections that overlap, the second ending on another CPU; one updater.
+fn nested_reader(tier: Tier) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new(tier);
+        let reader = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let outer = shared.domain.read();
+                let first = shared.cell.load(&outer);
+                first.get();
+                let inner = shared.domain.read();
+                let second = shared.cell.load(&inner);
+                first.get();
+                drop(outer);
+                model::run_on(1);
+                second.get();
+                drop(inner);
+            })
+        };
+        model::run_on(1);
+        shared.replace(1);
+        reader.join().unwrap();
+    }
+}
+
+/// One reader, one updater, one section. `script` says what the kernel does to the reader.
+fn one_reader(tier: Tier, script: fn()) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new(tier);
+        let reader = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                script();
+                shared.read();
+            })
+        };
+        model::run_on(1);
+        shared.replace(1);
+        reader.join().unwrap();
+    }
+}
+
+/// One reader, one updater with two grace periods in a row: a count that comes too late for
+/// the first must not be overlooked by the second.
+fn two_periods(tier: Tier, script: fn()) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new(tier);
+        let updater = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                model::run_on(1);
+                shared.replace(1);
+                shared.replace(2);
+            })
+        };
+        script();
+        shared.read();
+        updater.join().unwrap();
+    }
+}
+
+/// Two readers on two CPUs; one updater.
+fn two_readers(tier: Tier) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new(tier);
+        let readers: Vec<_> = (0..2)
+            .map(|cpu| {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    model::run_on(cpu);
+                    shared.read();
+                })
+            })
+            .collect();
+        shared.replace(1);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+    }
+}
+
+/// One reader; two updaters, who share grace periods.
+fn two_updaters(tier: Tier) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new(tier);
+        let reader = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.read())
+        };
+        let updater = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                model::run_on(1);
+                shared.replace(1);
+            })
+        };
+        model::run_on(1);
+        shared.replace(2);
+        reader.join().unwrap();
+        updater.join().unwrap();
+    }
+}
+
+/// A reader that stays; another that comes and goes on another CPU while the scan runs; an updater.
+fn visitor_during_scan(script: fn()) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new(Tier::Rseq);
+        let guard = shared.domain.read();
+        let value = shared.cell.load(&guard);
+        let visitor = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                script();
+                model::run_on(1);
+                shared.read();
+            })
+        };
+        let updater = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.replace(1))
+        };
+        visitor.join().unwrap();
+        value.get();
+        drop(guard);
+        updater.join().unwrap();
+    }
+}
+
+/// A stream of readers, each entering before the last one leaves, until the grace period has ended:
+/// it must end.
+fn stream_of_readers(tier: Tier) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new(tier);
+        let done = Arc::new(AtomicBool::new(false));
+        let updater = {
+            let (shared, done) = (shared.clone(), done.clone());
+            thread::spawn(move || {
+                model::run_on(1);
+                shared.domain.synchronize();
+                done.store(true, Ordering::Release);
+            })
+        };
+        let mut guard = shared.domain.read();
+        while !done.load(Ordering::Acquire) {
+            let next = shared.domain.read();
+            guard = next;
+            thread::yield_now();
+        }
+        drop(guard);
+        updater.join().unwrap();
+    }
+}
+
+/// A guard that is entered by a sequence and ends on a thread that cannot run one.
+fn guard_sent_to_an_unregistered_thread() -> impl Fn() + Sync + Send + 'static {
+    || {
+        let shared = Shared::new(Tier::Rseq);
+        let reader = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let guard = shared.domain.read();
+                let value = shared.cell.load(&guard);
+                model::unregister();
+                value.get();
+                drop(guard);
+            })
+        };
+        model::run_on(1);
+        shared.replace(1);
+        reader.join().unwrap();
+    }
+}
+
+/// A reader against a retirer and a barrier.
+fn callbacks() -> impl Fn() + Sync + Send + 'static {
+    || {
+        let shared = Shared::new(Tier::Rseq);
+        let reader = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.read())
+        };
+        model::run_on(1);
+        shared.cell.store(Tracked::new(1));
+        reader.join().unwrap();
+        shared.domain.barrier();
+        assert_eq!(shared.domain.pending(), 0);
+    }
+}
+
+macro_rules! models {
+    ($($name:ident: $bound:literal, $model:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check($bound, $model);
+            }
+        )*
+    };
+}
+
+models! {
+    nested_reader_rseq: 3, nested_reader(Tier::Rseq);
+    nested_reader_membarrier: 3, nested_reader(Tier::Membarrier);
+    nested_reader_fence: 3, nested_reader(Tier::Fence);
+    two_readers_rseq: 3, two_readers(Tier::Rseq);
+    two_readers_membarrier: 2, two_readers(Tier::Membarrier);
+    two_readers_fence: 2, two_readers(Tier::Fence);
+    two_updaters_rseq: 2, two_updaters(Tier::Rseq);
+    two_updaters_membarrier: 2, two_updaters(Tier::Membarrier);
+    two_updaters_fence: 2, two_updaters(Tier::Fence);
+    two_periods_rseq: 3, two_periods(Tier::Rseq, registered);
+    two_periods_membarrier: 3, two_periods(Tier::Membarrier, registered);
+    two_periods_fence: 3, two_periods(Tier::Fence, registered);
+    two_periods_unregistered: 3, two_periods(Tier::Rseq, model::unregister);
+    two_periods_lost_abort: 3, two_periods(Tier::Rseq, model::lose_aborts);
+    unregistered_reader_counts_atomically: 3, one_reader(Tier::Rseq, model::unregister);
+    visitor_while_the_scan_runs: 3, visitor_during_scan(registered);
+    visitor_with_lost_aborts: 3, visitor_during_scan(model::lose_aborts);
+    stream_of_readers_rseq: 2, stream_of_readers(Tier::Rseq);
+    stream_of_readers_membarrier: 2, stream_of_readers(Tier::Membarrier);
+    guard_may_end_unregistered: 3, guard_sent_to_an_unregistered_thread();
+    callbacks_wait_for_readers: 3, callbacks();
+}
+
+macro_rules! mutants {
+    ($($name:ident: $mutant:ident, $bound:literal, $model:expr;)*) => {
+        mod mutants {
+            use super::*;
+            $(
+                #[test]
+                fn $name() {
+                    must_fail(Mutant::$mutant, $bound, $model);
+                }
+            )*
+        }
+    };
+}
+
+mutants! {
+    no_broadcast_rseq: NoBroadcast, 3, one_reader(Tier::Rseq, registered);
+    no_broadcast_membarrier: NoBroadcast, 3, one_reader(Tier::Membarrier, registered);
+    no_broadcast_unregistered: NoBroadcast, 3, one_reader(Tier::Rseq, model::unregister);
+    no_light_fence: NoLightFence, 3, one_reader(Tier::Fence, registered);
+    no_light_fence_unregistered: NoLightFence, 3, one_reader(Tier::Rseq, model::unregister);
+    no_flip: NoFlip, 2, stream_of_readers(Tier::Rseq);
+    no_flip_membarrier: NoFlip, 2, stream_of_readers(Tier::Membarrier);
+    skip_other_phase: SkipOtherPhase, 3, two_periods(Tier::Rseq, registered);
+    skip_other_phase_membarrier: SkipOtherPhase, 3, two_periods(Tier::Membarrier, registered);
+    enters_before_leaves: EntersBeforeLeaves, 3, visitor_during_scan(registered);
+    enters_before_leaves_lost_abort: EntersBeforeLeaves, 3, visitor_during_scan(model::lose_aborts);
+    relaxed_publish: RelaxedPublish, 3, one_reader(Tier::Rseq, registered);
+    relaxed_leave: RelaxedLeave, 3, one_reader(Tier::Rseq, registered);
+    relaxed_leave_fence: RelaxedLeave, 3, one_reader(Tier::Fence, registered);
+    no_round_up: NoRoundUp, 3, two_updaters(Tier::Rseq);
+    early_callback: EarlyCallback, 3, callbacks();
+}

@@ -1,0 +1,28 @@
+//! The abort-point tracer finds what it is for.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+#[path = "../../tests/support/tracer.rs"]
+mod tracer;
+
+use stillpoint::mutant::{Mutant, choose};
+
+/// One test, since a mutant is chosen for the whole process.
+#[test]
+fn the_tracer_finds_each_mutant() {
+    for sequence in &tracer::SEQUENCES {
+        for (mutant, must_fail) in [
+            (Mutant::None, false),
+            (Mutant::LateCommit, true),
+            (Mutant::PhaseOutsideSection, sequence.name == "reader_enter"),
+        ] {
+            choose(mutant);
+            let Some(outcome) = tracer::trace(sequence) else { return };
+            println!("{} {mutant:?}: {} failures", sequence.name, outcome.failures.len());
+            if let Some(first) = outcome.failures.first() {
+                println!("  {first}");
+            }
+            assert_eq!(!outcome.failures.is_empty(), must_fail, "{} {mutant:?}", sequence.name);
+        }
+    }
+}

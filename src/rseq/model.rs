@@ -1,0 +1,147 @@
+//! Sections and broadcasts for the model checker.
+//!
+//! A modelled thread runs on a *virtual CPU*, which has a token: the number of broadcasts that
+//! have reached it, under a mutex. A section reads the number when it starts and commits, with
+//! the token held, only if the number is still the same; otherwise it was aborted. A broadcast takes each
+//! token in turn and raises its number. So
+//!
+//! * a section that starts after the broadcast reached its CPU sees all that came before it,
+//! * one that committed before is visible to the broadcaster afterwards,
+//! * one in between is aborted,
+//!
+//! and two sections on different CPUs order nothing: that is what the kernel gives, no more. Counters are
+//! loaded and stored, never read-modify-written, so a lost token would lose counts.
+//!
+//! Tests script what the kernel does to a thread: where it runs, whether it is registered,
+//! whether an abort is lost.
+
+use super::reader::{Gate, Line, Mark, Phase};
+use crate::machine::Tier;
+use crate::sync::mutant::{Mutant, broken};
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicPtr, Ordering, fence};
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+/// Virtual CPUs.
+pub const CPUS: usize = 2;
+
+loom::lazy_static! {
+    static ref TOKENS: [Mutex<u64>; CPUS] = std::array::from_fn(|_| Mutex::new(0));
+}
+
+#[derive(Clone, Copy)]
+struct Script {
+    cpu: usize,
+    unregistered: bool,
+    lose_abort: bool,
+}
+
+loom::thread_local! {
+    static SCRIPT: Cell<Script> =
+        Cell::new(Script { cpu: 0, unregistered: false, lose_abort: false });
+}
+
+fn script() -> Script {
+    SCRIPT.with(Cell::get)
+}
+
+fn rewrite(change: impl FnOnce(&mut Script)) {
+    SCRIPT.with(|script| {
+        let mut now = script.get();
+        change(&mut now);
+        script.set(now);
+    });
+}
+
+/// From here on the calling thread runs on this CPU.
+pub fn run_on(cpu: usize) {
+    rewrite(|script| script.cpu = cpu);
+}
+
+/// From here on the calling thread is one that the kernel refused to register.
+pub fn unregister() {
+    rewrite(|script| script.unregistered = true);
+}
+
+/// The calling thread's sections are not aborted by broadcasts any more, as on a kernel that loses
+/// aborts.
+pub fn lose_aborts() {
+    rewrite(|script| script.lose_abort = true);
+}
+
+fn word_of(mark: *const super::reader::Stripe, cpu: usize) -> *const super::reader::Stripe {
+    mark.wrapping_byte_add((cpu + 1) * size_of::<Line>())
+}
+
+/// The modelled *enter*.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn enter(gate: &Gate) -> Option<Mark> {
+    let script = script();
+    if script.unregistered {
+        return None;
+    }
+    let load = |gate: &AtomicPtr<Phase>| gate.load(Ordering::Relaxed);
+    let outside = broken(Mutant::PhaseOutsideSection).then(|| load(&gate.phase));
+    let start = *TOKENS[script.cpu].lock().ok()?;
+    let phase = outside.unwrap_or_else(|| load(&gate.phase));
+    if phase.is_null() || script.cpu >= gate.slots.load(Ordering::Relaxed) as usize {
+        return None;
+    }
+    let token = TOKENS[script.cpu].lock().ok()?;
+    if *token != start && !script.lose_abort {
+        return None;
+    }
+    let mark = phase.cast::<super::reader::Stripe>();
+    // SAFETY: the caller promises lines for every CPU below the bound.
+    let stripe = unsafe { &*word_of(mark, script.cpu) };
+    // Two operations: the token makes them one, as the section does.
+    let count = stripe.entered.load(Ordering::Relaxed);
+    stripe.entered.store(count + 1, Ordering::Relaxed);
+    NonNull::new(mark)
+}
+
+/// The modelled *leave*. An abort would only repeat it, so it is one step.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
+    let script = script();
+    if script.unregistered || script.cpu >= gate.slots.load(Ordering::Relaxed) as usize {
+        return false;
+    }
+    let Ok(_token) = TOKENS[script.cpu].lock() else { return false };
+    // SAFETY: the caller promises lines for every CPU below the bound.
+    let stripe = unsafe { &*word_of(mark.as_ptr(), script.cpu) };
+    let order = if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
+    let count = stripe.left.load(Ordering::Relaxed);
+    stripe.left.store(count + 1, order);
+    true
+}
+
+/// The modelled broadcast: reaches every CPU, one after the other.
+pub(crate) fn broadcast(_: Tier) -> Result<(), i32> {
+    fence(Ordering::SeqCst);
+    for token in TOKENS.iter() {
+        if let Ok(mut broadcasts) = token.lock() {
+            *broadcasts += 1;
+        }
+    }
+    fence(Ordering::SeqCst);
+    Ok(())
+}
+
+/// A broadcast, for models of the sequences themselves.
+pub fn broadcast_to_all() {
+    let _ = broadcast(Tier::Rseq);
+}
+
+/// A reader's half of a broadcast outside sections: a point that the broadcast comes before or
+/// after.
+pub(crate) fn light_of_broadcast() {
+    drop(TOKENS[script().cpu].lock());
+}

@@ -1,0 +1,465 @@
+//! Abort points, exhaustively.
+//!
+//! A parent stops a child at every instruction of a sequence, from before the descriptor is
+//! planted to behind the section, with a breakpoint. While the child is stopped the parent
+//! plays the adversary: it commits on the child's slot, as another thread of that CPU would,
+//! may flip the phase, may move the child to another CPU. Then the child goes on. Every count
+//! must be there in the end, once, and in the right phase.
+//!
+//! Pairs of stops (once before the section, once inside) find windows between planting the
+//! descriptor and the section: the first stop clears the descriptor, the second then meets
+//! a section that runs unprotected.
+//!
+//! A new sequence joins by one line in [`SEQUENCES`].
+
+use std::ffi::c_void;
+use std::io;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
+use stillpoint::rseq::area::{ensure_registered, thread_area};
+use stillpoint::rseq::reader::{Gate, Line, Mark, Stripe, enter, leave};
+
+const CPUS: usize = 1024;
+
+/// What parent and child share.
+#[repr(C)]
+struct Arena {
+    lines: [Line; CPUS + 1],
+    gate: Gate,
+    /// Operations the child completed, attempts it made.
+    done: AtomicU64,
+    attempts: AtomicU64,
+    /// Where the last *enter* counted.
+    mark: AtomicPtr<Stripe>,
+    /// The descriptor the child planted last.
+    descriptor: AtomicPtr<Descriptor>,
+}
+
+/// `struct rseq_cs`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct Descriptor {
+    version: u32,
+    flags: u32,
+    start: u64,
+    length: u64,
+    abort: u64,
+}
+
+/// One sequence under test.
+pub(crate) struct Sequence {
+    pub(crate) name: &'static str,
+    /// One attempt, in a function of its own, so that its code can be found.
+    attempt: extern "C" fn(&Arena) -> bool,
+    /// The counter it commits to.
+    word: fn(&Stripe) -> &AtomicU64,
+    /// True if the phase in which it counts is the one current at its commit.
+    follows_phase: bool,
+}
+
+pub(crate) const SEQUENCES: [Sequence; 2] = [
+    Sequence {
+        name: "reader_enter",
+        attempt: attempt_enter,
+        word: |s| &s.entered,
+        follows_phase: true,
+    },
+    Sequence {
+        name: "reader_leave",
+        attempt: attempt_leave,
+        word: |s| &s.left,
+        follows_phase: false,
+    },
+];
+
+#[inline(never)]
+extern "C" fn attempt_enter(arena: &Arena) -> bool {
+    // SAFETY: the gate describes the arena's lines, which stay mapped.
+    match unsafe { enter(&arena.gate) } {
+        Some(mark) => {
+            arena.mark.store(mark.as_ptr(), SeqCst);
+            true
+        }
+        None => false,
+    }
+}
+
+#[inline(never)]
+extern "C" fn attempt_leave(arena: &Arena) -> bool {
+    let mark: Mark = NonNull::from(&arena.lines[0].phases[0].stripes[0]);
+    // SAFETY: as above; the stripe is one that `enter` could have given.
+    unsafe { leave(&arena.gate, mark) }
+}
+
+impl Arena {
+    fn map() -> io::Result<&'static Arena> {
+        // SAFETY: a fresh shared mapping; all-zero bytes are a valid arena.
+        let arena = unsafe {
+            let p = libc::mmap(
+                std::ptr::null_mut(),
+                size_of::<Arena>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANON,
+                -1,
+                0,
+            );
+            if p == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            &*p.cast::<Arena>()
+        };
+        arena.gate.phase.store((&raw const arena.lines[0].phases[0]).cast_mut(), SeqCst);
+        arena.gate.slots.store(CPUS as u32, SeqCst);
+        Ok(arena)
+    }
+
+    fn phase(&self) -> usize {
+        usize::from(self.gate.phase.load(SeqCst).cast_const() != &raw const self.lines[0].phases[0])
+    }
+
+    fn flip(&self) {
+        let other = &raw const self.lines[0].phases[1 - self.phase()];
+        self.gate.phase.store(other.cast_mut(), SeqCst);
+    }
+
+    fn sum(&self, phase: usize, word: fn(&Stripe) -> &AtomicU64) -> u64 {
+        let stripes = self.lines.iter().flat_map(|line| &line.phases[phase].stripes);
+        stripes.map(|stripe| word(stripe).load(SeqCst)).sum()
+    }
+
+    /// The same on one CPU's line.
+    fn sum_of(&self, cpu: usize, phase: usize, word: fn(&Stripe) -> &AtomicU64) -> u64 {
+        let stripes = &self.lines[cpu + 1].phases[phase].stripes;
+        stripes.iter().map(|stripe| word(stripe).load(SeqCst)).sum()
+    }
+
+    /// Commits once on every slot the child may be about to commit on. Returns how often.
+    fn interfere(&self, phase: usize, word: fn(&Stripe) -> &AtomicU64) -> u64 {
+        let stripes = self.lines[1..].iter().take(8).flat_map(|line| &line.phases[phase].stripes);
+        stripes.map(|stripe| word(stripe).fetch_add(1, SeqCst)).count() as u64
+    }
+
+    /// The child: one operation, stop, one operation, stop.
+    fn serve(&self, attempt: extern "C" fn(&Arena) -> bool) -> ! {
+        // SAFETY: system calls without memory; the child never returns to the parent's code.
+        unsafe {
+            if libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) != 0 {
+                libc::_exit(99);
+            }
+            loop {
+                loop {
+                    self.attempts.fetch_add(1, SeqCst);
+                    if attempt(self) {
+                        break;
+                    }
+                }
+                // A preemption in between clears it; then the last one seen is as good.
+                let area = thread_area().cast::<u8>();
+                let planted = area.add(8).cast::<*mut Descriptor>().read_volatile();
+                if !planted.is_null() {
+                    self.descriptor.store(planted, SeqCst);
+                }
+                self.done.fetch_add(1, SeqCst);
+                libc::raise(libc::SIGSTOP);
+            }
+        }
+    }
+}
+
+/// A stopped child under trace.
+struct Child {
+    pid: libc::pid_t,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SAFETY: our own child, not yet waited for.
+        unsafe {
+            libc::kill(self.pid, libc::SIGKILL);
+            libc::waitpid(self.pid, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod cpu {
+    pub(crate) const BREAKPOINT: u64 = 0xcc;
+    pub(crate) const MASK: u64 = 0xff;
+    pub(crate) type Registers = libc::user_regs_struct;
+    /// After a breakpoint the instruction pointer is behind it.
+    pub(crate) const BEHIND: u64 = 1;
+    pub(crate) fn ip(registers: &mut Registers) -> &mut u64 {
+        &mut registers.rip
+    }
+    /// Addresses of the instructions from `from` up to `to`, inclusive.
+    pub(crate) fn instructions(from: u64, to: u64) -> Vec<u64> {
+        let length = usize::try_from(to - from).unwrap() + 16;
+        // SAFETY: this program's own text, readable at least a few bytes beyond a function's
+        // middle.
+        let code = unsafe { std::slice::from_raw_parts(from as *const u8, length) };
+        let mut decoder =
+            iced_x86::Decoder::with_ip(64, code, from, iced_x86::DecoderOptions::NONE);
+        let mut all = Vec::new();
+        while decoder.ip() <= to {
+            all.push(decoder.ip());
+            assert!(!decoder.decode().is_invalid(), "not code at {:#x}", all[all.len() - 1]);
+        }
+        all
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod cpu {
+    pub(crate) const BREAKPOINT: u64 = 0xd420_0000;
+    pub(crate) const MASK: u64 = 0xffff_ffff;
+    pub(crate) type Registers = libc::user_regs_struct;
+    pub(crate) const BEHIND: u64 = 0;
+    pub(crate) fn ip(registers: &mut Registers) -> &mut u64 {
+        &mut registers.pc
+    }
+    pub(crate) fn instructions(from: u64, to: u64) -> Vec<u64> {
+        (from..=to).step_by(4).collect()
+    }
+}
+
+impl Child {
+    fn trace(request: libc::c_uint, pid: libc::pid_t, address: u64, data: u64) -> io::Result<u64> {
+        // SAFETY: a request on our own stopped child; requests that write to our memory are
+        // not made through here.
+        let r = unsafe {
+            *libc::__errno_location() = 0;
+            libc::ptrace(request as _, pid, address as *mut c_void, data as *mut c_void)
+        };
+        let error = io::Error::last_os_error();
+        if r == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(r as u64) }
+    }
+
+    fn wait(&self) -> io::Result<i32> {
+        let mut status = 0;
+        // SAFETY: our own child; `status` is a live local.
+        if unsafe { libc::waitpid(self.pid, &mut status, 0) } != self.pid {
+            return Err(io::Error::last_os_error());
+        }
+        if !libc::WIFSTOPPED(status) {
+            return Err(io::Error::other(format!("the child is gone, status {status:#x}")));
+        }
+        Ok(libc::WSTOPSIG(status))
+    }
+
+    fn resume(&self) -> io::Result<i32> {
+        Child::trace(libc::PTRACE_CONT, self.pid, 0, 0)?;
+        self.wait()
+    }
+
+    fn registers(&self, request: libc::c_uint, registers: &mut cpu::Registers) -> io::Result<()> {
+        const NT_PRSTATUS: usize = 1;
+        let mut vector = libc::iovec {
+            iov_base: (&raw mut *registers).cast(),
+            iov_len: size_of::<cpu::Registers>(),
+        };
+        // SAFETY: the vector describes a live local of the type the kernel expects.
+        let r = unsafe { libc::ptrace(request as _, self.pid, NT_PRSTATUS, &raw mut vector) };
+        if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Lets the child run to `address`, and back up to it.
+    fn run_to(&self, address: u64) -> io::Result<()> {
+        let text = Child::trace(libc::PTRACE_PEEKTEXT, self.pid, address, 0)?;
+        let broken = (text & !cpu::MASK) | cpu::BREAKPOINT;
+        Child::trace(libc::PTRACE_POKETEXT, self.pid, address, broken)?;
+        let signal = self.resume()?;
+        // SAFETY: all-zero registers are valid, and overwritten.
+        let mut registers: cpu::Registers = unsafe { std::mem::zeroed() };
+        self.registers(libc::PTRACE_GETREGSET, &mut registers)?;
+        let ip = *cpu::ip(&mut registers);
+        if signal != libc::SIGTRAP || ip != address + cpu::BEHIND {
+            return Err(io::Error::other(format!("signal {signal} at {ip:#x}, not {address:#x}")));
+        }
+        Child::trace(libc::PTRACE_POKETEXT, self.pid, address, text)?;
+        *cpu::ip(&mut registers) = address;
+        self.registers(libc::PTRACE_SETREGSET, &mut registers)
+    }
+
+    /// The CPU number that the child's area shows it.
+    fn cpu(&self) -> io::Result<usize> {
+        // A forked child's area is where the forking thread's is.
+        let area = thread_area() as u64;
+        Ok((Child::trace(libc::PTRACE_PEEKDATA, self.pid, area, 0)? >> 32) as usize)
+    }
+
+    /// Moves the child to one of `cpus`.
+    fn move_to(&self, cpus: &[usize]) {
+        // SAFETY: all-zero is an empty set; the numbers are below its size. Failure is no harm.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            for &cpu in cpus {
+                libc::CPU_SET(cpu, &mut set);
+            }
+            libc::sched_setaffinity(self.pid, size_of_val(&set), &set);
+        }
+    }
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: all-zero is an empty set, which the call fills.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of_val(&set), &mut set);
+        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
+    }
+}
+
+/// What the adversary does at a stop, besides committing.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    /// Where the child is stopped first, if it is a pair.
+    before: Option<u64>,
+    at: u64,
+    migrate: bool,
+    flip: bool,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Stops that were tried.
+    pub(crate) stops: usize,
+    /// Of those, inside the section.
+    pub(crate) inside: usize,
+    /// Every stop after which a count was lost, doubled, or in the wrong phase.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Stops `sequence` everywhere. `None`, and a printed reason, if this process cannot.
+pub(crate) fn trace(sequence: &Sequence) -> Option<Outcome> {
+    if !ensure_registered() {
+        println!("SKIPPED abort points of {}: rseq is not registered", sequence.name);
+        return None;
+    }
+    match try_trace(sequence) {
+        Ok(outcome) => Some(outcome),
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+            println!("SKIPPED abort points of {}: ptrace is not allowed", sequence.name);
+            None
+        }
+        Err(e) => panic!("{}: {e}", sequence.name),
+    }
+}
+
+fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
+    let arena = Arena::map()?;
+    // SAFETY: the child runs only `serve`, which neither allocates nor takes locks.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if pid == 0 {
+        arena.serve(sequence.attempt);
+    }
+    let child = Child { pid };
+    if let Err(e) = child.wait() {
+        return Err(if e.to_string().contains("0x6300") {
+            io::Error::from_raw_os_error(libc::EPERM)
+        } else {
+            e
+        });
+    }
+    while arena.descriptor.load(SeqCst).is_null() {
+        child.resume()?;
+    }
+    // SAFETY: planted by the child from the same program text: static data of ours.
+    let descriptor = unsafe { *arena.descriptor.load(SeqCst) };
+    let entry = sequence.attempt as *const () as u64;
+    let section = descriptor.start..descriptor.start + descriptor.length;
+    let (start, end) = (section.start, section.end);
+    assert!(start > entry && end - entry < 4096, "{descriptor:x?} is not in {entry:#x}");
+    let code = cpu::instructions(entry, end + 1);
+    let first = code.iter().position(|&at| at == start).expect("start is an instruction");
+    // The section proper, two instructions behind it, and the two that plant its descriptor.
+    let stops: Vec<u64> =
+        code[first - 2..].iter().copied().take_while(|&at| at <= end + 8).collect();
+    let cpus = allowed_cpus();
+
+    let mut outcome = Outcome { stops: 0, inside: 0, failures: Vec::new() };
+    for &at in &stops {
+        for migrate in [false, true] {
+            for flip in [false, true] {
+                let pairs = stops.iter().copied().take_while(|&b| b < start && b < at).map(Some);
+                for before in std::iter::once(None).chain(pairs) {
+                    let stop = Stop { before, at, migrate: migrate && cpus.len() > 1, flip };
+                    outcome.stops += 1;
+                    outcome.inside += usize::from(section.contains(&at));
+                    if let Err(what) = try_stop(&child, arena, sequence, &section, &cpus, stop)? {
+                        outcome.failures.push(format!(
+                            "{} +{} (section +{}..+{}) {stop:x?}: {what}",
+                            sequence.name,
+                            at - entry,
+                            start - entry,
+                            end - entry,
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// One stop. The inner error says what went wrong with the counts.
+fn try_stop(
+    child: &Child,
+    arena: &Arena,
+    sequence: &Sequence,
+    section: &Range<u64>,
+    cpus: &[usize],
+    stop: Stop,
+) -> io::Result<Result<(), String>> {
+    let word = sequence.word;
+    let sums = || [arena.sum(0, word), arena.sum(1, word)];
+    let phase = if sequence.follows_phase { arena.phase() } else { 0 };
+    let mut expected = sums();
+    if let Some(before) = stop.before {
+        child.run_to(before)?;
+    }
+    child.run_to(stop.at)?;
+    let attempts = arena.attempts.load(SeqCst);
+
+    let committed = sums()[phase] != expected[phase];
+    expected[phase] += arena.interfere(phase, word);
+    let mut lands_in = phase;
+    if stop.flip {
+        arena.flip();
+        if sequence.follows_phase && !committed {
+            lands_in = 1 - phase;
+        }
+    }
+    expected[lands_in] += 1;
+    let mut lands_on = None;
+    if stop.migrate {
+        let here = child.cpu()?;
+        let there = cpus.iter().copied().find(|&cpu| cpu != here).unwrap_or(here);
+        child.move_to(&[there]);
+        if !committed {
+            lands_on = Some((there, arena.sum_of(there, lands_in, word) + 1));
+        }
+    }
+
+    let signal = child.resume()?;
+    child.move_to(cpus);
+    if signal != libc::SIGSTOP {
+        return Err(io::Error::other(format!("signal {signal} instead of the stop")));
+    }
+    let restarted = arena.attempts.load(SeqCst) != attempts;
+    Ok(if sums() != expected {
+        Err(format!("counts {:?}, expected {expected:?}", sums()))
+    } else if lands_on.is_some_and(|(cpu, n)| arena.sum_of(cpu, lands_in, word) != n) {
+        Err("committed on the line of another CPU".to_owned())
+    } else if committed && stop.at < section.end {
+        Err("committed inside the section".to_owned())
+    } else if restarted != section.contains(&stop.at) {
+        Err(format!("restarted: {restarted}"))
+    } else {
+        Ok(())
+    })
+}
