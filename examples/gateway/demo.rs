@@ -20,7 +20,7 @@ use crate::{complain, plot, report, say};
 
 /// Each lock's time is cut into this many turns, so that a machine that slows
 /// down or is busy for a while does not do so at the cost of one lock.
-const ROUNDS: u32 = 3;
+const ROUNDS: u32 = 5;
 
 pub(crate) struct Demo<'a> {
     pub(crate) locks: &'a [Lock],
@@ -42,7 +42,7 @@ impl Demo<'_> {
             table.routes().len(),
             table.host_count(),
         );
-        say(format_args!("{setting}"));
+        say(&setting);
         let progress = Progress::new(self.length * 2 * self.locks.len() as u32);
         let requests = self.stage(Stage::Requests, &traffic, &progress).map_err(describe)?;
         let lookups = self.stage(Stage::Lookups, &traffic, &progress).map_err(describe)?;

@@ -71,10 +71,10 @@ impl Reloader {
         // Kubernetes swaps the directory behind a mounted ConfigMap.
         let is_link = path.is_symlink();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let concerns_us = event.is_ok_and(|event| {
-                event.need_rescan()
-                    || is_change(event.kind)
-                        && (is_link || event.paths.iter().any(|p| p.file_name() == name.as_deref()))
+            // An error may stand for events that were lost.
+            let concerns_us = event.map_or(true, |event| {
+                let named = || event.paths.iter().any(|p| p.file_name() == name.as_deref());
+                event.need_rescan() || is_change(event.kind) && (is_link || named())
             });
             if concerns_us {
                 // Fails only while the reloader is being dropped.

@@ -4,7 +4,7 @@
 //! the thread pointer. Where libc does not (musl, older glibc, the tunable
 //! `glibc.pthread.rseq=0`), we own an area in static thread-local storage and register it for
 //! a thread the first time that thread misses it. Both are at one offset from the thread
-//! pointer for all threads, so a sequence needs one word, [`offset`].
+//! pointer for all threads, so a sequence needs one word, that offset.
 //!
 //! One thread has one area. A thread whose area somebody else registered (an allocator that
 //! does so itself) refuses ours with `EINVAL`; that thread then uses the atomic fallback.

@@ -11,7 +11,7 @@
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
 //! * [`reader`]: the sequences that mark a read-side critical section.
 //!
-//! The text of every sequence is in `asm/`, one folder per architecture; [`section`] puts a
+//! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
 //! text between its descriptor and its landing. No other module contains `asm!`.
 //!
 //! What user space may write into the area: `rseq_cs`, by the prologue of a section.

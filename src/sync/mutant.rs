@@ -15,6 +15,8 @@ pub enum Mutant {
     None,
     /// A grace period sends no broadcast.
     NoBroadcast,
+    /// A grace period waits for nobody.
+    NoWait,
     /// A grace period waits for the current phase without leaving it first.
     NoFlip,
     /// A reader loads the phase before its section begins.
