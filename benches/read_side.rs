@@ -1,1 +1,119 @@
-fn main() {}
+//! What readers pay, and what they make others pay, beside the peers.
+//!
+//! ```text
+//! cargo bench --bench read_side                   criterion's groups, then the summary
+//! cargo bench --bench read_side -- summary        the summary alone, under a minute
+//! cargo bench --bench read_side -- enter_leave    criterion alone, with its own options
+//! ```
+//!
+//! | group | one operation |
+//! |---|---|
+//! | `enter_leave` | enter, load the shared pointer, add one word of four, leave |
+//! | `lookup` | the same around one step of a dependent walk of about 5 ns |
+//! | `two_threads` | as `enter_leave`, by one and by two threads: the time the program needs for one |
+//! | `synchronize` | one grace period, idle and with a busy reader on the other CPU |
+//!
+//! liburcu stands in twice, compiled for an executable and for a shared object: it costs several
+//! times as much in the latter, where its thread-local word is behind a function.
+//!
+//! Criterion measures one implementation after the other, so on a machine that others use its
+//! ratios drift. The summary interleaves them and is what we quote.
+
+#[path = "read_side/clock.rs"]
+mod clock;
+#[path = "read_side/readers.rs"]
+mod readers;
+#[path = "read_side/summary.rs"]
+mod summary;
+
+use criterion::{Criterion, Throughput};
+use readers::{Chain, Reader, Words};
+use std::time::Duration;
+
+/// Everything that is measured, and where.
+struct Field {
+    words: Vec<Reader>,
+    chain: Vec<Reader>,
+    /// The size of the table behind `chain`.
+    lookup_bytes: usize,
+    /// The CPU that measures.
+    here: usize,
+    /// Another one, if there is another.
+    there: Option<usize>,
+}
+
+impl Field {
+    fn new() -> Field {
+        let cpus = clock::allowed_cpus();
+        let pinned = cpus.first().is_some_and(|&cpu| clock::pin(cpu));
+        let there = cpus.get(1).copied().filter(|_| pinned);
+        if there.is_none() {
+            println!(
+                "SKIPPED two_threads, busy readers: this takes two CPUs and leave to pin to them"
+            );
+        }
+        let mut words = readers::all(Words([1, 2, 3, 4]));
+        words.extend(readers::foreign());
+        let here = cpus.first().copied().unwrap_or(0);
+        let chain = Chain::new();
+        Field { words, lookup_bytes: chain.bytes(), chain: readers::all(chain), here, there }
+    }
+}
+
+fn main() {
+    // Cargo adds `--bench`, except under `cargo test`.
+    let (cargo, asked): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|arg| arg == "--bench");
+    let field = Field::new();
+    if asked != ["summary"] {
+        criterion_groups(&field);
+    }
+    if asked == ["summary"] || (asked.is_empty() && !cargo.is_empty()) {
+        summary::print(&field);
+    }
+}
+
+fn criterion_groups(field: &Field) {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(20)
+        .nresamples(10_000)
+        .without_plots()
+        .configure_from_args();
+
+    for (name, readers) in [("enter_leave", &field.words), ("lookup", &field.chain)] {
+        let mut group = criterion.benchmark_group(name);
+        for reader in readers {
+            group.bench_function(reader.name, |b| b.iter_custom(|n| clock::time(|| reader.run(n))));
+        }
+    }
+
+    if let Some(there) = field.there {
+        let mut group = criterion.benchmark_group("two_threads");
+        group.throughput(Throughput::Elements(1));
+        for reader in &field.words {
+            for cpus in [&[field.here][..], &[field.here, there]] {
+                let name = format!("{}/{}", reader.name, cpus.len());
+                group.bench_function(name, |b| {
+                    b.iter_custom(|n| clock::wall(reader, cpus, n) / cpus.len() as u32);
+                });
+            }
+        }
+    }
+
+    let mut group = criterion.benchmark_group("synchronize");
+    for reader in &field.words {
+        let Some(synchronize) = &reader.synchronize else { continue };
+        let periods = |n| clock::time(|| (0..n).for_each(|_| synchronize()));
+        group.bench_function(format!("{}/idle", reader.name), |b| b.iter_custom(periods));
+        if let Some(there) = field.there {
+            group.bench_function(format!("{}/busy reader", reader.name), |b| {
+                b.iter_custom(|n| clock::beside(reader, there, || periods(n)));
+            });
+        }
+    }
+    group.finish();
+
+    criterion.final_summary();
+}

@@ -6,7 +6,7 @@
 //! is one like any other.
 
 use super::cpus::{self, Source};
-use super::{SelfTest, Tier, membarrier};
+use super::{SelfTest, Tier, membarrier, selftest};
 use crate::rseq::area::{Refusal, Registration};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -80,14 +80,8 @@ fn register() -> Result<Registration, Refusal> {
     Err(Refusal::Target)
 }
 
-#[cfg(stillpoint_sections)]
 fn self_test(registration: &Result<Registration, Refusal>) -> SelfTest {
-    if registration.is_ok() { super::selftest::run() } else { SelfTest::NotRun }
-}
-
-#[cfg(not(stillpoint_sections))]
-fn self_test(_: &Result<Registration, Refusal>) -> SelfTest {
-    SelfTest::NotRun
+    if registration.is_ok() { selftest::run() } else { SelfTest::NotRun }
 }
 
 fn wish() -> Wish {

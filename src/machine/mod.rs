@@ -15,28 +15,17 @@ pub(crate) mod decide;
 mod membarrier;
 #[cfg(not(stillpoint_loom))]
 mod report;
-#[cfg(all(not(stillpoint_loom), stillpoint_sections))]
+#[cfg(not(stillpoint_loom))]
 mod selftest;
 #[cfg(not(stillpoint_loom))]
 mod topology;
 
 #[cfg(not(stillpoint_loom))]
 pub use report::{Machine, machine};
-#[cfg(all(not(stillpoint_loom), stillpoint_sections))]
+#[cfg(not(stillpoint_loom))]
 pub use selftest::SelfTest;
 #[cfg(not(stillpoint_loom))]
 pub use topology::Group;
-
-/// What the self-test found.
-#[cfg(all(not(stillpoint_loom), not(stillpoint_sections)))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SelfTest {
-    /// A section was aborted.
-    Passed,
-    /// There was nothing to test.
-    NotRun,
-}
 
 /// How a domain's counters are laid out: its tier, and how many lines it has use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

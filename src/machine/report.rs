@@ -148,9 +148,7 @@ fn describe(test: SelfTest) -> String {
     match test {
         SelfTest::Passed => "passed: sections are aborted".to_owned(),
         SelfTest::NotRun => "not run".to_owned(),
-        #[cfg(stillpoint_sections)]
         SelfTest::Failed => "failed: this kernel does not abort sections".to_owned(),
-        #[cfg(stillpoint_sections)]
         SelfTest::Inconclusive(missing) => format!("could not be run: {missing}"),
     }
 }

@@ -8,11 +8,6 @@
 //! The signal is one whose default is to be ignored and which nobody handles. For the tenth
 //! of a millisecond that this takes, our handler does what the default would: nothing.
 
-use crate::rseq::probe::spins_until_aborted;
-use std::ffi::c_int;
-use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 /// What the self-test found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,127 +22,145 @@ pub enum SelfTest {
     NotRun,
 }
 
-/// A signal that comes between two sections proves nothing; a working kernel misses few.
-const ATTEMPTS: u32 = 20;
-/// Until the signal comes.
-const DELAY_NANOS: i64 = 40_000;
-/// Some tens of milliseconds: far beyond the delay, should no signal come.
-const ROUNDS: u64 = 1 << 25;
+#[cfg(stillpoint_sections)]
+pub(crate) use native::run;
 
-static DELIVERED: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn note_delivery(_: c_int) {
-    DELIVERED.store(1, Ordering::Relaxed);
-}
-
-/// Runs the test on the calling thread, which must be registered.
+/// Nothing to test on this target.
+#[cfg(not(stillpoint_sections))]
 pub(crate) fn run() -> SelfTest {
-    let Some(signal) = [libc::SIGURG, libc::SIGWINCH].into_iter().find(|&s| is_free(s)) else {
-        return SelfTest::Inconclusive("no free signal");
-    };
-    // SAFETY: an all-zero sigaction is valid: no flags, empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = note_delivery as *const () as usize;
-    action.sa_flags = libc::SA_RESTART;
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: both point at live locals; the handler stores to a static and returns.
-    if unsafe { libc::sigaction(signal, &action, before.as_mut_ptr()) } != 0 {
-        return SelfTest::Inconclusive("sigaction refused");
-    }
-    let result = with_unblocked(signal, || spin_under_signals(signal));
-    // SAFETY: `before` was written by the successful call above.
-    unsafe { libc::sigaction(signal, before.as_ptr(), std::ptr::null_mut()) };
-    result
+    SelfTest::NotRun
 }
 
-fn is_free(signal: c_int) -> bool {
-    let mut now = MaybeUninit::uninit();
-    // SAFETY: `now` is a live local; it is read only if the call wrote it.
-    unsafe {
-        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
-            && matches!(now.assume_init().sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+#[cfg(stillpoint_sections)]
+mod native {
+    use super::SelfTest;
+    use crate::rseq::probe::spins_until_aborted;
+    use std::ffi::c_int;
+    use std::mem::MaybeUninit;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A signal that comes between two sections proves nothing; a working kernel misses few.
+    const ATTEMPTS: u32 = 20;
+    /// Until the signal comes.
+    const DELAY_NANOS: i64 = 40_000;
+    /// Some tens of milliseconds: far beyond the delay, should no signal come.
+    const ROUNDS: u64 = 1 << 25;
+
+    static DELIVERED: AtomicU32 = AtomicU32::new(0);
+
+    extern "C" fn note_delivery(_: c_int) {
+        DELIVERED.store(1, Ordering::Relaxed);
     }
-}
 
-fn with_unblocked(signal: c_int, f: impl FnOnce() -> SelfTest) -> SelfTest {
-    let mut set = MaybeUninit::uninit();
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: the set is initialised first; the old mask is written by the call.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), before.as_mut_ptr());
-    }
-    let result = f();
-    // SAFETY: written above; the call cannot fail with these arguments.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
-    result
-}
-
-fn spin_under_signals(signal: c_int) -> SelfTest {
-    let Some(timer) = Timer::for_this_thread(signal) else {
-        return SelfTest::Inconclusive("no timer");
-    };
-    let mut delivered = false;
-    for _ in 0..ATTEMPTS {
-        DELIVERED.store(0, Ordering::Relaxed);
-        if !timer.arm() {
-            return SelfTest::Inconclusive("timer refused");
-        }
-        if spins_until_aborted(&DELIVERED, ROUNDS) {
-            return SelfTest::Passed;
-        }
-        delivered |= DELIVERED.load(Ordering::Relaxed) != 0;
-    }
-    if delivered { SelfTest::Failed } else { SelfTest::Inconclusive("no signal came") }
-}
-
-/// A one-shot timer that signals the thread that made it. By system call: before glibc 2.34 the
-/// wrappers are in another library.
-struct Timer(c_int);
-
-impl Timer {
-    fn for_this_thread(signal: c_int) -> Option<Timer> {
-        // SAFETY: an all-zero sigevent is valid.
-        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-        event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = signal;
-        // SAFETY: gettid has no preconditions.
-        event.sigev_notify_thread_id = unsafe { libc::syscall(libc::SYS_gettid) } as c_int;
-        let mut id: c_int = 0;
-        // SAFETY: both point at live locals of the kernel's types.
-        let r = unsafe {
-            libc::syscall(
-                libc::SYS_timer_create,
-                libc::CLOCK_MONOTONIC,
-                &raw mut event,
-                &raw mut id,
-            )
+    /// Runs the test on the calling thread, which must be registered.
+    pub(crate) fn run() -> SelfTest {
+        let Some(signal) = [libc::SIGURG, libc::SIGWINCH].into_iter().find(|&s| is_free(s)) else {
+            return SelfTest::Inconclusive("no free signal");
         };
-        (r == 0).then_some(Timer(id))
+        // SAFETY: an all-zero sigaction is valid: no flags, empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = note_delivery as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: both point at live locals; the handler stores to a static and returns.
+        if unsafe { libc::sigaction(signal, &action, before.as_mut_ptr()) } != 0 {
+            return SelfTest::Inconclusive("sigaction refused");
+        }
+        let result = with_unblocked(signal, || spin_under_signals(signal));
+        // SAFETY: `before` was written by the successful call above.
+        unsafe { libc::sigaction(signal, before.as_ptr(), std::ptr::null_mut()) };
+        result
     }
 
-    fn arm(&self) -> bool {
-        // SAFETY: an all-zero itimerspec is valid.
-        let mut when: libc::itimerspec = unsafe { std::mem::zeroed() };
-        when.it_value.tv_nsec = DELAY_NANOS as _;
-        // SAFETY: the timer exists; `when` is a live local.
-        let r = unsafe {
-            libc::syscall(
-                libc::SYS_timer_settime,
-                self.0,
-                0,
-                &raw const when,
-                std::ptr::null_mut::<libc::itimerspec>(),
-            )
+    fn is_free(signal: c_int) -> bool {
+        let mut now = MaybeUninit::uninit();
+        // SAFETY: `now` is a live local; it is read only if the call wrote it.
+        unsafe {
+            libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
+                && matches!(now.assume_init().sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+        }
+    }
+
+    fn with_unblocked(signal: c_int, f: impl FnOnce() -> SelfTest) -> SelfTest {
+        let mut set = MaybeUninit::uninit();
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: the set is initialised first; the old mask is written by the call.
+        unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), signal);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), before.as_mut_ptr());
+        }
+        let result = f();
+        // SAFETY: written above; the call cannot fail with these arguments.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+        result
+    }
+
+    fn spin_under_signals(signal: c_int) -> SelfTest {
+        let Some(timer) = Timer::for_this_thread(signal) else {
+            return SelfTest::Inconclusive("no timer");
         };
-        r == 0
+        let mut delivered = false;
+        for _ in 0..ATTEMPTS {
+            DELIVERED.store(0, Ordering::Relaxed);
+            if !timer.arm() {
+                return SelfTest::Inconclusive("timer refused");
+            }
+            if spins_until_aborted(&DELIVERED, ROUNDS) {
+                return SelfTest::Passed;
+            }
+            delivered |= DELIVERED.load(Ordering::Relaxed) != 0;
+        }
+        if delivered { SelfTest::Failed } else { SelfTest::Inconclusive("no signal came") }
     }
-}
 
-impl Drop for Timer {
-    fn drop(&mut self) {
-        // SAFETY: the timer exists and is ours. Deleting it also drops what it left pending.
-        unsafe { libc::syscall(libc::SYS_timer_delete, self.0) };
+    /// A one-shot timer that signals the thread that made it. By system call: before glibc 2.34 the
+    /// wrappers are in another library.
+    struct Timer(c_int);
+
+    impl Timer {
+        fn for_this_thread(signal: c_int) -> Option<Timer> {
+            // SAFETY: an all-zero sigevent is valid.
+            let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = signal;
+            // SAFETY: gettid has no preconditions.
+            event.sigev_notify_thread_id = unsafe { libc::syscall(libc::SYS_gettid) } as c_int;
+            let mut id: c_int = 0;
+            // SAFETY: both point at live locals of the kernel's types.
+            let r = unsafe {
+                libc::syscall(
+                    libc::SYS_timer_create,
+                    libc::CLOCK_MONOTONIC,
+                    &raw mut event,
+                    &raw mut id,
+                )
+            };
+            (r == 0).then_some(Timer(id))
+        }
+
+        fn arm(&self) -> bool {
+            // SAFETY: an all-zero itimerspec is valid.
+            let mut when: libc::itimerspec = unsafe { std::mem::zeroed() };
+            when.it_value.tv_nsec = DELAY_NANOS as _;
+            // SAFETY: the timer exists; `when` is a live local.
+            let r = unsafe {
+                libc::syscall(
+                    libc::SYS_timer_settime,
+                    self.0,
+                    0,
+                    &raw const when,
+                    std::ptr::null_mut::<libc::itimerspec>(),
+                )
+            };
+            r == 0
+        }
+    }
+
+    impl Drop for Timer {
+        fn drop(&mut self) {
+            // SAFETY: the timer exists and is ours. Deleting it also drops what it left pending.
+            unsafe { libc::syscall(libc::SYS_timer_delete, self.0) };
+        }
     }
 }

@@ -134,9 +134,13 @@ impl Callbacks {
                 next = (*header).next;
                 (*header).run
             };
-            // A panic has been printed by the hook. The rest must run all the same.
             // SAFETY: the contract of `push`: this is the one call.
-            let _ = catch_unwind(AssertUnwindSafe(|| unsafe { call(header) }));
+            let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { call(header) }));
+            // The hook has printed the panic; the rest must run all the same. The payload is forgotten:
+            // dropping it could panic again.
+            if let Err(payload) = outcome {
+                std::mem::forget(payload);
+            }
             // Release: partner is the acquire in `pending`.
             self.done.fetch_add(1, Ordering::Release);
         }

@@ -59,10 +59,8 @@ impl Filter {
     /// Puts the filter on the calling thread, and on what it creates or executes, for ever.
     /// Async-signal-safe.
     pub(crate) fn install(&self) -> io::Result<()> {
-        let program = libc::sock_fprog {
-            len: self.0.len() as u16,
-            filter: self.0.as_ptr().cast_mut(),
-        };
+        let program =
+            libc::sock_fprog { len: self.0.len() as u16, filter: self.0.as_ptr().cast_mut() };
         let [zero, one, mode]: [c_ulong; 3] = [0, 1, libc::SECCOMP_MODE_FILTER.into()];
         // SAFETY: the program is live, and the kernel copies it.
         let refused = unsafe {

@@ -105,6 +105,15 @@ fn look(cell: &Cell, guard: &ReadGuard<'_>, linger: usize) {
     READS.fetch_add(1, Relaxed);
 }
 
+/// Something that outlives its run: a late signal may still look at it. Kept reachable, so that
+/// leak checkers can tell it from a leak.
+fn immortal<T: Send + Sync>(value: T) -> &'static T {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let value = Box::leak(Box::new(value));
+    KEPT.lock().unwrap().push(std::ptr::from_ref(value).expose_provenance());
+    value
+}
+
 /// The run that signal handlers and thread-local destructors take part in.
 static CURRENT: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -279,18 +288,18 @@ pub(crate) fn run(tier: Tier, time: Duration) -> Report {
             free.extend(0..OBJECTS);
         }
     }
-    let domain: &'static Domain = Box::leak(Box::new(Domain::builder().tier(tier).build()));
-    let shared: &'static Shared = Box::leak(Box::new(Shared {
+    let domain = immortal(Domain::builder().tier(tier).build());
+    let shared = immortal(Shared {
         domain,
         cells: std::array::from_fn(|_| RcuCell::new_in(Handle::new(), domain)),
         stop: AtomicBool::new(false),
-    }));
+    });
     let counters = [&VIOLATIONS, &READS, &READS_IN_HANDLERS, &READS_IN_DESTRUCTORS];
     let before = counters.map(|counter| counter.load(Relaxed));
     CURRENT.store(std::ptr::from_ref(shared).cast_mut(), Release);
     let timer = Timer::start();
     let (out, from) = mpsc::sync_channel(4);
-    let from: &'static Mutex<_> = Box::leak(Box::new(Mutex::new(from)));
+    let from = immortal(Mutex::new(from));
 
     let mut threads: Vec<_> = (0..READERS as u64)
         .map(|seed| {
@@ -376,7 +385,7 @@ pub(crate) fn duel(tier: Tier, time: Duration) -> Option<(u64, u64)> {
     static STOP: AtomicBool = AtomicBool::new(false);
     let cpus = allowed_cpus();
     let (first, second) = (*cpus.first()?, *cpus.get(1)?);
-    let domain: &'static Domain = Box::leak(Box::new(Domain::builder().tier(tier).build()));
+    let domain = immortal(Domain::builder().tier(tier).build());
     STOP.store(false, Relaxed);
     let reader = thread::spawn(move || {
         hop(&mut fastrand::Rng::with_seed(0), &[second]);

@@ -1,13 +1,14 @@
 //! What a child process finds around it, and how it is put there.
 
 use super::seccomp::{Filter, Rule};
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::ptr::null;
+use stillpoint::Tier;
 
 /// Which scenario a child is to run.
 pub(crate) const SCENARIO: &str = "STILLPOINT_TEST_SCENARIO";
@@ -18,7 +19,8 @@ pub(crate) const EARLY: &str = "STILLPOINT_TEST_EARLY";
 /// Set if it is to do less of everything.
 pub(crate) const LIGHT: &str = "STILLPOINT_TEST_LIGHT";
 
-const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
+/// Where the library learns how many slots it needs.
+const POSSIBLE: &CStr = c"/sys/devices/system/cpu/possible";
 
 /// Everything that differs from an ordinary start. The child's own environment variables for the
 /// library and for glibc are always set or removed, never inherited.
@@ -74,6 +76,11 @@ impl Surrounding {
         Surrounding { wish: Some(wish), ..self }
     }
 
+    /// The best tier that this wish leaves.
+    pub(crate) fn tier(&self) -> Tier {
+        self.wish.map_or(Tier::Rseq, |wish| wish.parse().unwrap())
+    }
+
     /// With another list of possible CPUs, in a mount namespace of its own.
     pub(crate) fn possible(self, list: &'static str) -> Surrounding {
         Surrounding { possible: Some(list), ..self }
@@ -120,7 +127,7 @@ impl Surrounding {
         let signals_blocked = self.signals_blocked;
         let prepare = move || {
             if let Some(path) = &possible {
-                cover(path, POSSIBLE_C)?;
+                cover(path, POSSIBLE)?;
             }
             if signals_blocked {
                 block_signals();
@@ -157,10 +164,8 @@ fn list_in_a_file(list: &str) -> io::Result<CString> {
     Ok(CString::new(path.into_os_string().into_vec())?)
 }
 
-const POSSIBLE_C: &std::ffi::CStr = c"/sys/devices/system/cpu/possible";
-
 /// Mounts one file over another, for this process only.
-fn cover(with: &std::ffi::CStr, what: &std::ffi::CStr) -> io::Result<()> {
+fn cover(with: &CStr, what: &CStr) -> io::Result<()> {
     // SAFETY: C strings; null where the call allows it. The namespace is private before
     // anything is mounted.
     let refused = unsafe {

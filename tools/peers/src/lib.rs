@@ -13,6 +13,14 @@ pub fn urcu() -> Option<Urcu> {
     cfg!(have_liburcu).then_some(Urcu(()))
 }
 
+impl Urcu {
+    /// The shim once more, as a shared object: `peers_urcu_read` in it takes the address of a
+    /// pointer to the table and the rounds, and wants the thread registered.
+    pub fn shared_object(self) -> Option<&'static str> {
+        option_env!("PEERS_URCU_SHARED_OBJECT")
+    }
+}
+
 #[cfg(have_liburcu)]
 mod shim {
     unsafe extern "C" {

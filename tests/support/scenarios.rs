@@ -1,0 +1,372 @@
+//! What child processes do, each in a surrounding that its parent chose.
+
+use super::early::{ForeignArea, SIGNATURE};
+use super::protection::{Tracked, protects};
+use super::seccomp::{Filter, Rule, answer};
+use super::workload::{self, handle, handled};
+use super::{child, surrounding};
+use std::ffi::c_int;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, take_hook};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread::scope;
+use stillpoint::rcu::{self, Domain, RcuCell};
+use stillpoint::rseq::area::{Registrar, ensure_registered, thread_area};
+use stillpoint::{Tier, machine};
+
+const SCENARIOS: [(&str, fn()); 16] = [
+    ("nothing", || {}),
+    ("workload", workload::run),
+    ("one thread refused", one_thread_refused),
+    ("one thread foreign", one_thread_foreign),
+    ("one thread unregistered", one_thread_unregistered),
+    ("first use in handlers", first_use_in_handlers),
+    ("fork", fork),
+    ("storm", storm),
+    ("forgotten guards", forgotten_guards),
+    ("many domains", many_domains),
+    ("late refusal", late_refusal),
+    ("retirers after a refusal", retirers_after_refusal),
+    ("reads freed memory", reads_freed_memory),
+    ("waits for itself", waits_for_itself),
+    ("panics", || panic!("as it should")),
+    ("aborts", || std::process::abort()),
+];
+
+/// Runs the one that the environment names.
+pub(crate) fn run() {
+    let Ok(name) = std::env::var(surrounding::SCENARIO) else { return };
+    // At once, whatever other threads are waiting for.
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("{info}\n{}", std::backtrace::Backtrace::force_capture());
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(101) };
+    }));
+    for rule in surrounding::own_rules() {
+        let found = answer(rule.call, [rule.bits as usize, 0, 0]);
+        assert_eq!(found, rule.errno, "the filter does not do what it should: {rule:?}");
+    }
+    print!("{}", machine());
+    let (_, scenario) = SCENARIOS.iter().find(|(n, _)| *n == name).expect("no such scenario");
+    scenario();
+    println!("{}", child::DONE);
+}
+
+/// True if it is ours to register threads, and works.
+fn we_register() -> bool {
+    machine().registration().is_ok_and(|r| r.registrar == Registrar::Own)
+}
+
+/// The `cpu_id` of the calling thread's area; less than 0 if it is not registered.
+fn area_cpu() -> i32 {
+    // SAFETY: static TLS of this thread, by the library or libc.
+    unsafe { thread_area().byte_add(4).cast::<i32>().read_volatile() }
+}
+
+/// A thread that may not register, in a process whose others are.
+fn one_thread_refused() {
+    for errno in [libc::ENOSYS, libc::EPERM, libc::EINVAL] {
+        protects(|hold| {
+            Filter::new(&[Rule::rseq(errno)]).install().unwrap();
+            assert_eq!(answer(libc::SYS_rseq, [0; 3]), errno);
+            assert!(!we_register() || area_cpu() < 0, "registered before");
+            let guard = rcu::read();
+            assert!(!we_register() || !ensure_registered());
+            hold(&guard);
+        });
+    }
+    assert!(!we_register() || ensure_registered());
+    workload::values();
+}
+
+/// A thread that somebody else registered first.
+fn one_thread_foreign() {
+    protects(|hold| {
+        // Where libc has registered the thread, a second area is refused, and the first stays good.
+        let foreign = ForeignArea::register();
+        assert!(machine().registration().is_err() || foreign.is_ok() == we_register());
+        let guard = rcu::read();
+        if let Ok(area) = foreign {
+            assert!(!ensure_registered());
+            assert!(area.cpu() >= 0, "no longer registered");
+        }
+        hold(&guard);
+        drop(guard);
+        workload::values();
+        assert!(foreign.is_err() || foreign.is_ok_and(|area| area.cpu() >= 0), "unregistered");
+    });
+}
+
+/// Unregisters the calling thread's area, or registers it again.
+fn rseq(flags: c_int) -> c_int {
+    let Ok(registration) = machine().registration() else { return 0 };
+    let (area, length) = (thread_area(), registration.length);
+    // SAFETY: this thread's area, as it was registered; it lives as long as the thread.
+    let r = unsafe { libc::syscall(libc::SYS_rseq, area, length, flags, SIGNATURE) };
+    if r == 0 { 0 } else { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) }
+}
+
+/// Threads that lose their registration and get it back, with guards of both kinds alive.
+fn one_thread_unregistered() {
+    if machine().registration().is_err() {
+        return println!("nobody is registered");
+    }
+    const UNREGISTER: c_int = 1;
+    protects(|hold| {
+        let by_sequence = rcu::read();
+        assert!(ensure_registered());
+        assert_eq!(rseq(UNREGISTER), 0);
+        assert!(area_cpu() < 0);
+        if !we_register() {
+            assert!(!ensure_registered());
+            // glibc makes no registered threads from an unregistered one.
+            std::thread::spawn(|| {
+                assert!(!ensure_registered());
+                drop(rcu::read());
+            })
+            .join()
+            .unwrap();
+        }
+        let by_fallback = rcu::read();
+        drop(by_sequence);
+        hold(&by_fallback);
+        if !we_register() {
+            assert_eq!(rseq(0), 0);
+        }
+        assert!(ensure_registered());
+        drop(by_fallback);
+    });
+    workload::values();
+}
+
+/// Handlers that are the first in their thread to use the library; `errno` survives it.
+fn first_use_in_handlers() {
+    handle(libc::SIGUSR1);
+    for refused in [false, true] {
+        let thread = move || {
+            // Under glibc's registration, the filter would only hit threads made from here.
+            if refused {
+                Filter::new(&[Rule::rseq(libc::ENOSYS)]).install().unwrap();
+            }
+            for _ in 0..3 {
+                let before = handled();
+                // SAFETY: errno's location is this thread's; the signal has a handler.
+                let errno = unsafe {
+                    *libc::__errno_location() = 4242;
+                    libc::raise(libc::SIGUSR1);
+                    *libc::__errno_location()
+                };
+                assert_eq!((errno, handled() - before), (4242, 1));
+            }
+            assert!(!we_register() || refused == (area_cpu() < 0));
+        };
+        std::thread::spawn(thread).join().unwrap();
+    }
+    rcu::synchronize();
+}
+
+/// Runs `f` in a forked child, which must exit well.
+fn in_fork(f: impl FnOnce()) {
+    // SAFETY: the other threads of this process use neither the library nor, for long, the
+    // allocator; the child runs `f` and leaves without unwinding.
+    match unsafe { libc::fork() } {
+        0 => {
+            f();
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(0) }
+        }
+        pid => {
+            let mut status = 0;
+            // SAFETY: our own child; `status` is live.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            assert_eq!(status, 0, "the forked child did not end well");
+        }
+    }
+}
+
+/// Forked children go on, start again, and fork in turn.
+fn fork() {
+    let everything = || {
+        workload::values();
+        scope(|s| drop(s.spawn(workload::values)));
+        rcu::synchronize();
+    };
+    in_fork(everything);
+    everything();
+    in_fork(|| {
+        everything();
+        in_fork(everything);
+    });
+    // A guard, and a callback, from before: both processes have them.
+    let guard = rcu::read();
+    let pending = Tracked::new(1);
+    let witness = pending.witness();
+    rcu::retire(pending);
+    in_fork(|| {
+        assert!(witness.load(SeqCst));
+        drop(guard);
+        rcu::barrier();
+        assert!(!witness.load(SeqCst));
+    });
+    assert!(witness.load(SeqCst));
+    rcu::barrier();
+    assert!(!witness.load(SeqCst));
+    let again = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(std::env::args().skip(1)).env(surrounding::SCENARIO, "workload");
+        command
+    };
+    in_fork(|| panic!("{}", again().exec()));
+    assert!(again().output().unwrap().status.success());
+}
+
+/// Threads that come, read once, and go; half of them without anyone waiting.
+fn storm() {
+    static CELL: std::sync::LazyLock<RcuCell<Tracked>> =
+        std::sync::LazyLock::new(|| RcuCell::new(Tracked::new(0)));
+    static READ: AtomicU64 = AtomicU64::new(0);
+    let read = || {
+        assert!(!we_register() || area_cpu() < 0, "a new thread is not registered yet");
+        let guard = rcu::read();
+        CELL.load(&guard).assert_alive();
+        drop(guard);
+        READ.fetch_add(1, SeqCst);
+    };
+    const BATCH: u64 = 50;
+    for batch in 0..40 {
+        let threads: Vec<_> = (0..BATCH).map(|_| std::thread::spawn(read)).collect();
+        CELL.store(Tracked::new(batch));
+        if batch % 2 == 0 {
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+        rcu::synchronize();
+    }
+    while READ.load(SeqCst) < 40 * BATCH {
+        std::thread::yield_now();
+    }
+    rcu::barrier();
+}
+
+/// Forgotten guards stop their own domain's grace periods, nothing else.
+fn forgotten_guards() {
+    let domain = Domain::new();
+    std::mem::forget(domain.read());
+    let value = Tracked::new(1);
+    let witness = value.witness();
+    domain.retire(value);
+    (0..1000).for_each(|_| domain.defer(|| {}));
+    assert!(witness.load(SeqCst) && domain.pending() == 1001);
+    workload::values();
+    drop(domain);
+    assert!(!witness.load(SeqCst));
+    // The global domain is never dropped; the process ends all the same.
+    std::mem::forget(rcu::read());
+    (0..1000).for_each(|_| rcu::defer(|| panic!("under a guard")));
+    assert_eq!(Domain::global().pending(), 1000);
+}
+
+/// Pages of address space, and of memory, that this process has.
+fn pages() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let mut fields = text.split(' ').map(|field| field.parse().unwrap());
+    [fields.next().unwrap(), fields.next().unwrap()]
+}
+
+/// Domains leave nothing behind.
+fn many_domains() {
+    let use_one = || {
+        let domain = Box::new(Domain::new());
+        drop(domain.read());
+        domain.defer(|| {});
+        domain.synchronize();
+    };
+    (0..1000).for_each(|_| use_one());
+    let before = pages();
+    (0..10_000).for_each(|_| use_one());
+    let after = pages();
+    for (before, after) in before.into_iter().zip(after) {
+        assert!(after < before + 1000, "{before} pages before 10000 domains, then {after}");
+    }
+}
+
+/// Refuses `membarrier` to this thread from now on. Returns what runs jobs on one of before, which the
+/// filter does not hit.
+fn refuse_late() -> impl Fn(fn()) {
+    drop(take_hook());
+    let (orders, jobs) = mpsc::channel::<fn()>();
+    let (finished, results) = mpsc::channel();
+    std::thread::spawn(move || {
+        for job in jobs {
+            job();
+            finished.send(()).unwrap();
+        }
+    });
+    Filter::new(&[Rule::membarrier(libc::EPERM)]).install().unwrap();
+    assert_eq!(answer(libc::SYS_membarrier, [0; 3]), libc::EPERM);
+    move |job| {
+        orders.send(job).unwrap();
+        results.recv().unwrap();
+    }
+}
+
+/// Asserts that `wait` panics, as documented.
+fn assert_refused(wait: fn()) {
+    let panic = catch_unwind(AssertUnwindSafe(wait)).expect_err("no grace period can end");
+    let message = panic.downcast_ref::<String>().expect("a message");
+    assert!(message.contains("refuses the membarrier it granted at start-up"), "{message}");
+    assert!(message.contains("os error 1"), "{message}");
+}
+
+/// A filter that comes after the library has begun to rely on `membarrier`.
+fn late_refusal() {
+    let elsewhere = refuse_late();
+    let domain = Domain::global();
+    if domain.tier() == Tier::Fence {
+        return workload::run();
+    }
+    let value = Tracked::new(1);
+    let witness = value.witness();
+    rcu::retire(value);
+    (0..200).for_each(|_| rcu::defer(|| {}));
+    for wait in [rcu::synchronize, rcu::barrier, rcu::synchronize, rcu::barrier] {
+        assert_refused(wait);
+        drop(rcu::read());
+        assert!(witness.load(SeqCst), "dropped without a grace period");
+        assert_eq!(domain.pending(), 201);
+    }
+    // Whoever may still broadcast is not held up, and finds everything where it was.
+    elsewhere(rcu::synchronize);
+    elsewhere(rcu::barrier);
+    assert!(!witness.load(SeqCst) && domain.pending() == 0);
+}
+
+/// A refusal in one thread leaves the others' callbacks running, without a barrier.
+fn retirers_after_refusal() {
+    let elsewhere = refuse_late();
+    if Domain::global().tier() != Tier::Fence {
+        rcu::defer(|| {});
+        assert_refused(rcu::barrier);
+    }
+    elsewhere(|| (0..1000).for_each(|_| rcu::defer(|| {})));
+    let pending = Domain::global().pending();
+    assert!(pending < 500, "{pending} of 1000 callbacks are pending");
+}
+
+/// What valgrind is there for.
+fn reads_freed_memory() {
+    // SAFETY: none; the last line is the error that must be found.
+    unsafe {
+        let word = libc::malloc(8).cast::<u64>();
+        libc::free(word.cast());
+        println!("{}", word.read_volatile());
+    }
+}
+
+/// What must not be done.
+fn waits_for_itself() {
+    let _guard = rcu::read();
+    println!("about to wait");
+    rcu::synchronize();
+}
