@@ -5,7 +5,7 @@ use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use loom::thread;
 use stillpoint::mutant::{Mutant, choose};
 use stillpoint::rseq::model;
-use stillpoint::rseq::reader::{Gate, Line, enter, leave};
+use stillpoint::rseq::reader::{Gate, Line, Phase, enter, leave};
 
 struct Lines {
     gate: Gate,
@@ -15,16 +15,12 @@ struct Lines {
 impl Lines {
     fn new() -> Arc<Lines> {
         let mut lines: Box<[Line]> = (0..=model::CPUS).map(|_| Line::default()).collect();
-        let phase = AtomicPtr::new(&raw mut lines[0].phases[0]);
+        let phase = AtomicPtr::new(&raw mut lines[1].phases[0]);
         Arc::new(Lines { gate: Gate { phase, slots: AtomicU32::new(model::CPUS as u32) }, lines })
     }
 
-    fn sum(
-        &self,
-        phase: usize,
-        of: impl Fn(&stillpoint::rseq::reader::Stripe) -> &AtomicU64,
-    ) -> u64 {
-        self.lines.iter().map(|l| of(&l.phases[phase].stripes[0]).load(Ordering::Acquire)).sum()
+    fn sum(&self, phase: usize, of: impl Fn(&Phase) -> &AtomicU64) -> u64 {
+        self.lines.iter().map(|l| of(&l.phases[phase]).load(Ordering::Acquire)).sum()
     }
 }
 
@@ -47,15 +43,15 @@ fn frozen_after_a_broadcast() {
                 }
             })
         };
-        let other = (&raw const lines.lines[0].phases[1]).cast_mut();
+        let other = (&raw const lines.lines[1].phases[1]).cast_mut();
         lines.gate.phase.store(other, Ordering::Release);
         model::broadcast_to_all();
-        let at_once = lines.sum(0, |stripe| &stripe.entered);
+        let at_once = lines.sum(0, |c| &c.entered);
         reader.join().unwrap();
-        let in_the_end = lines.sum(0, |stripe| &stripe.entered);
+        let in_the_end = lines.sum(0, |c| &c.entered);
         assert_eq!(at_once, in_the_end, "somebody entered the old phase after the broadcast");
-        let left = lines.sum(0, |s| &s.left) + lines.sum(1, |s| &s.left);
-        assert_eq!(left, in_the_end + lines.sum(1, |s| &s.entered), "a count was lost");
+        let left = lines.sum(0, |c| &c.left) + lines.sum(1, |c| &c.left);
+        assert_eq!(left, in_the_end + lines.sum(1, |c| &c.entered), "a count was lost");
     });
 }
 
@@ -86,6 +82,6 @@ fn sections_of_one_cpu_exclude_each_other() {
             })
             .collect();
         let counted: u64 = threads.into_iter().map(|t| t.join().unwrap()).sum();
-        assert_eq!(lines.sum(0, |stripe| &stripe.entered), counted);
+        assert_eq!(lines.sum(0, |c| &c.entered), counted);
     });
 }

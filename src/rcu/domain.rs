@@ -2,8 +2,8 @@
 //!
 //! # State
 //!
-//! * **The gate**, a read-mostly line: the pointer to the current *phase* (0 or 1) of line 0,
-//!   and how many CPUs have a line. One load yields both the base of the counters and the phase.
+//! * **The gate**, a read-mostly line: the pointer to the current *phase* (0 or 1) of CPU 0's line,
+//!   and how many CPUs have one. One load yields both the base of the counters and the phase.
 //! * **The lines** ([`crate::rseq::reader::Line`]): per CPU, per phase, `entered` and `left`. A CPU's
 //!   words are stored plainly and only by sequences on that CPU; line 0 takes the atomic counts of
 //!   those who cannot run one. On the lower tiers there are no sequences: all
@@ -13,9 +13,9 @@
 //! # A reader
 //!
 //! *enter*, one section: load the CPU number, check it against the bound, load the phase,
-//! `entered[cpu] += 1`. The guard keeps where. *leave*, one section on whatever CPU it
-//! runs: `left[cpu] += 1`, release. A guard may end on any CPU and any thread, since only
-//! sums are ever compared.
+//! `entered[cpu] += 1`. The guard keeps where. *leave*, one section: if this is the CPU that counted,
+//! `left += 1` beside it, release; else, out of line, another section: `left[cpu] += 1` on whatever CPU it runs. A
+//! guard may end on any CPU and any thread, since only sums are ever compared.
 //!
 //! *Fallback* (no registration, retries spent, or a lower tier): load the phase; add one to
 //! `entered` of a shared line, atomically; [light fence](crate::machine::fence). Its end adds
@@ -84,7 +84,7 @@ use super::grace::Grace;
 use super::guard::ReadGuard;
 use super::lines::Lines;
 use crate::machine::{Shape, Tier, fence, shape};
-use crate::rseq::reader::{self, Gate, Mark, Phase};
+use crate::rseq::reader::{self, Gate, Mark, NO_CPU, Phase};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{AtomicPtr, AtomicU32, Ordering, const_unless_modelled, thread_token};
 use std::fmt;
@@ -263,7 +263,7 @@ impl Domain {
     #[inline(always)]
     pub(super) unsafe fn leave(&self, mark: Mark) {
         // SAFETY: the caller's promise, and as in `read`.
-        if !unsafe { reader::leave(&self.gate.gate, mark) } {
+        if !unsafe { reader::leave_here(mark) } {
             self.leave_cold(mark);
         }
     }
@@ -280,7 +280,7 @@ impl Domain {
         let gate = &self.gate.gate;
         // Acquire: whoever published the phase had the lines.
         if gate.phase.load(Ordering::Acquire).is_null() {
-            let first: *const Phase = &raw const lines[0].phases[0];
+            let first: *const Phase = &raw const lines[1].phases[0];
             // Release: the zeroed lines come first. Only the first can succeed; the phase
             // is never null again.
             let _ = gate.phase.compare_exchange(
@@ -321,23 +321,23 @@ impl Domain {
 
     /// The fallback: counts in a line that is never stored to plainly.
     fn enter_atomically(&self, tier: Tier, lines: &[super::lines::Line], line: usize) -> Mark {
-        let stripe = &lines[line].phases[self.current_phase(lines)].stripes[0];
+        let phase = &lines[line].phases[self.current_phase(lines)];
         // Relaxed: ordered by the light fence. Partner: the grace period's heavy fence.
-        stripe.entered.fetch_add(1, Ordering::Relaxed);
+        phase.entered.fetch_add(1, Ordering::Relaxed);
         if !broken(Mutant::NoLightFence) {
             fence::light(tier);
         }
-        NonNull::from(stripe)
+        Mark { phase: NonNull::from(phase), cpu: NO_CPU }
     }
 
-    /// What *leave* does when one attempt at the sequence did not count.
+    /// What *leave* does when the section did not end where it began, or not at the first attempt.
     #[cold]
     #[inline(never)]
     fn leave_cold(&self, mark: Mark) {
-        let shape = self.shape();
-        if shape.tier == Tier::Rseq {
+        if mark.cpu != NO_CPU {
+            let slots = self.shape().slots;
             for _ in 0..RETRIES {
-                if !sequences_may_work(shape.slots) {
+                if !sequences_may_work(slots) {
                     break;
                 }
                 // SAFETY: as in `leave`; nothing was counted yet.
@@ -346,23 +346,22 @@ impl Domain {
                 }
             }
         }
-        // On the Rseq tier every mark is in line 0, on the others in the shard it counted in:
-        // in both cases a word that no sequence stores to.
-        // SAFETY: marks point into the lines, which live as long as the domain.
-        let stripe = unsafe { mark.as_ref() };
+        // SAFETY: a phase of the line that counted, or of line 0, where no sequence stores; the lines
+        // live as long as the domain.
+        let phase = unsafe { &*mark.atomic_phase() };
         // Release: partner is the acquire in `drained`.
         let order =
             if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
-        stripe.left.fetch_add(1, order);
+        phase.left.fetch_add(1, order);
     }
 
     /// True if every section counted in this phase has left it.
     pub(super) fn drained(&self, lines: &[super::lines::Line], phase: usize) -> bool {
-        let stripes = || lines.iter().flat_map(move |line| line.phases[phase].stripes.iter());
+        let counts = || lines.iter().map(move |line| &line.phases[phase]);
         // Acquire: partner is the release of each leave. It also keeps the second sum second.
-        let left = || stripes().fold(0, |n: u64, s| n.wrapping_add(s.left.load(Ordering::Acquire)));
+        let left = || counts().fold(0, |n: u64, c| n.wrapping_add(c.left.load(Ordering::Acquire)));
         let entered =
-            || stripes().fold(0, |n: u64, s| n.wrapping_add(s.entered.load(Ordering::Acquire)));
+            || counts().fold(0, |n: u64, c| n.wrapping_add(c.entered.load(Ordering::Acquire)));
         if broken(Mutant::NoWait) {
             return true;
         }
@@ -377,12 +376,12 @@ impl Domain {
     /// The current phase's index. Which one it is orders nothing.
     pub(super) fn current_phase(&self, lines: &[super::lines::Line]) -> usize {
         let phase = self.gate.gate.phase.load(Ordering::Relaxed);
-        usize::from(!std::ptr::eq(phase, &raw const lines[0].phases[0]))
+        usize::from(!std::ptr::eq(phase, &raw const lines[1].phases[0]))
     }
 
     /// Makes `phase` the current one. Called with the grace period's lock held.
     pub(super) fn flip_to(&self, lines: &[super::lines::Line], phase: usize) {
-        let phase: *const Phase = &raw const lines[0].phases[phase];
+        let phase: *const Phase = &raw const lines[1].phases[phase];
         // Relaxed: the lines were published before, and the flip is for progress only.
         self.gate.gate.phase.store(phase.cast_mut(), Ordering::Relaxed);
     }

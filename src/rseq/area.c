@@ -32,9 +32,6 @@ struct area {
 
 THREAD_LOCAL struct area NAME(area) = { .cpu_id = (uint32_t)-1 };
 
-/* Which of its two stripes a reader of this thread counts in next: 0 or 16, a hint only. */
-THREAD_LOCAL uint32_t NAME(toggle);
-
 HIDDEN void *NAME(own_area)(void)
 {
 	return &NAME(area);

@@ -14,7 +14,7 @@
 //! exits. There we unregister when the thread's destructors run.
 
 #[cfg(stillpoint_sections)]
-pub(crate) use native::{c_name, cpu_id, offset, preserving_errno, settle, with_signals_masked};
+pub(crate) use native::{cpu_id, hoisted_offset, preserving_errno, settle, with_signals_masked};
 #[cfg(stillpoint_sections)]
 pub use native::{ensure_registered, thread_area};
 
@@ -122,6 +122,7 @@ pub(crate) fn feature_size(claimed: u32, kernel: u32) -> u32 {
 mod native {
     use super::super::abi::{self, Area};
     use super::{Refusal, Registrar, Registration, feature_size};
+    use std::arch::asm;
     use std::ffi::{c_int, c_uint, c_void};
     use std::mem::MaybeUninit;
     use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
@@ -141,7 +142,6 @@ mod native {
             )
         };
     }
-    pub(crate) use c_name;
 
     unsafe extern "C" {
         #[link_name = c_name!("own_area")]
@@ -159,10 +159,44 @@ mod native {
     /// Length of our registrations; 0 if we do not register.
     static OWN_LENGTH: AtomicU32 = AtomicU32::new(0);
 
+    /// [`offset`] for the sequences: one load that the compiler may move out of loops, which it may
+    /// not do with an ordinary one across a section. Every caller must take 0 for an answer,
+    /// even after others got another.
+    #[inline(always)]
+    pub(crate) fn hoisted_offset() -> isize {
+        let offset: isize;
+        // SAFETY: reads an aligned word that lives for ever. It is written once, from 0, in the
+        // early constructor; until then no value of ours depends on it. `pure` and `nomem` let the
+        // compiler reuse what an earlier execution gave: the same, or 0, which only means the
+        // cold path.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            asm!(
+                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
+                "mov {o}, qword ptr [{o}]",
+                s = sym OFFSET,
+                o = out(reg) offset,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            asm!(
+                "adrp {o}, :got:{s}",
+                "ldr {o}, [{o}, :got_lo12:{s}]",
+                "ldr {o}, [{o}]",
+                s = sym OFFSET,
+                o = out(reg) offset,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        offset
+    }
+
     /// Offset of the calling thread's area from its thread pointer, or 0 if nobody has asked
     /// [`settle`] yet.
-    #[inline(always)]
-    pub(crate) fn offset() -> isize {
+    fn offset() -> isize {
         // Relaxed: an offset is a plain number; both values it ever takes are good.
         OFFSET.load(Ordering::Relaxed)
     }

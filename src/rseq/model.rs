@@ -15,7 +15,7 @@
 //! Tests script what the kernel does to a thread: where it runs, whether it is registered,
 //! whether an abort is lost.
 
-use super::reader::{Gate, Line, Mark, Phase};
+use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
 use crate::machine::Tier;
 use crate::sync::mutant::{Mutant, broken};
 use loom::sync::Mutex;
@@ -70,10 +70,6 @@ pub fn lose_aborts() {
     rewrite(|script| script.lose_abort = true);
 }
 
-fn word_of(mark: *const super::reader::Stripe, cpu: usize) -> *const super::reader::Stripe {
-    mark.wrapping_byte_add((cpu + 1) * size_of::<Line>())
-}
-
 /// The modelled *enter*.
 ///
 /// # Safety
@@ -95,31 +91,58 @@ pub unsafe fn enter(gate: &Gate) -> Option<Mark> {
     if *token != start && !script.lose_abort {
         return None;
     }
-    let mark = phase.cast::<super::reader::Stripe>();
+    let phase = phase.wrapping_byte_add(script.cpu * size_of::<Line>());
     // SAFETY: the caller promises lines for every CPU below the bound.
-    let stripe = unsafe { &*word_of(mark, script.cpu) };
+    let counts = unsafe { &*phase };
     // Two operations: the token makes them one, as the section does.
-    let count = stripe.entered.load(Ordering::Relaxed);
-    stripe.entered.store(count + 1, Ordering::Relaxed);
-    NonNull::new(mark)
+    let count = counts.entered.load(Ordering::Relaxed);
+    counts.entered.store(count + 1, Ordering::Relaxed);
+    Some(Mark { phase: NonNull::from(counts), cpu: script.cpu as u32 })
 }
 
-/// The modelled *leave*. An abort would only repeat it, so it is one step.
+/// The modelled *leave* where the section was entered.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn leave_here(mark: Mark) -> bool {
+    let script = script();
+    // SAFETY: the caller's promise.
+    !script.unregistered && script.cpu == mark.cpu as usize && unsafe { count_end(mark.phase) }
+}
+
+/// The modelled *leave* on any CPU.
 ///
 /// # Safety
 ///
 /// As for the real one.
 pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
     let script = script();
-    if script.unregistered || script.cpu >= gate.slots.load(Ordering::Relaxed) as usize {
+    if script.unregistered
+        || mark.cpu == NO_CPU
+        || script.cpu >= gate.slots.load(Ordering::Relaxed) as usize
+    {
         return false;
     }
-    let Ok(_token) = TOKENS[script.cpu].lock() else { return false };
+    let lines = script.cpu as isize - mark.cpu as isize;
+    let phase = mark.phase.as_ptr().wrapping_byte_offset(lines * size_of::<Line>() as isize);
     // SAFETY: the caller promises lines for every CPU below the bound.
-    let stripe = unsafe { &*word_of(mark.as_ptr(), script.cpu) };
+    NonNull::new(phase).is_some_and(|phase| unsafe { count_end(phase) })
+}
+
+/// Counts an end on the line of the CPU the thread runs on. An abort would only repeat it, so it
+/// is one step.
+///
+/// # Safety
+///
+/// `phase` points into that CPU's line.
+unsafe fn count_end(phase: NonNull<Phase>) -> bool {
+    let Ok(_token) = TOKENS[script().cpu].lock() else { return false };
+    // SAFETY: the caller's promise.
+    let counts = unsafe { phase.as_ref() };
     let order = if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
-    let count = stripe.left.load(Ordering::Relaxed);
-    stripe.left.store(count + 1, order);
+    let count = counts.left.load(Ordering::Relaxed);
+    counts.left.store(count + 1, order);
     true
 }
 

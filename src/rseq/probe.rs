@@ -1,6 +1,6 @@
 //! The sequence behind the machine floor's self-test.
 
-use super::area::offset;
+use super::area::hoisted_offset;
 use super::section::section;
 use std::sync::atomic::AtomicU32;
 
@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 ///
 /// The calling thread must be registered; otherwise nothing ever aborts.
 pub(crate) fn spins_until_aborted(flag: &AtomicU32, rounds: u64) -> bool {
-    let o = offset();
+    let o = hoisted_offset();
     if o == 0 {
         return false;
     }

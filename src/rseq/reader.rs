@@ -1,38 +1,23 @@
 //! The sequences that mark a read-side critical section, and the words they count in.
 //!
 //! A [`Line`] per CPU holds, for each of two phases, how many sections were entered and how
-//! many were left there. The words of a CPU's line are stored plainly, and only by sequences on that CPU.
-//! Line 0 belongs to no CPU: whoever cannot run a sequence counts there, atomically. The two
-//! kinds of store never meet in one word.
-//!
-//! A tight loop of enter and leave is bound by the latency of forwarding one counter's
-//! store to its next load. Each counter is therefore two *stripes*; a thread alternates
-//! between them by a thread-local hint. Sums run over both.
+//! many were left there. The words of a CPU's line are stored plainly, and only by sequences on
+//! that CPU. Line 0 belongs to no CPU, CPU `n` has line `n + 1`: whoever cannot run a sequence
+//! counts in line 0, atomically. The two kinds of store never meet in one word.
 
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64};
 use std::ptr::NonNull;
 
-/// One stripe of a CPU's counts in one phase. Both only ever rise.
+/// A CPU's counts in one phase: a cache line of its own, so that scanning the phase that
+/// readers have left does not disturb them. Both counts only ever rise.
 #[derive(Debug, Default)]
-#[repr(C)]
-pub struct Stripe {
+#[repr(C, align(64))]
+pub struct Phase {
     /// Read-side critical sections that began here.
     pub entered: AtomicU64,
     /// Read-side critical sections that ended here.
     pub left: AtomicU64,
 }
-
-/// A CPU's counts in one phase: a cache line of its own, so that scanning the phase that
-/// readers have left does not disturb them.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
-pub struct Phase {
-    /// A thread alternates between the two.
-    pub stripes: [Stripe; STRIPES],
-}
-
-/// One is enough for the models, where a second only multiplies the interleavings.
-const STRIPES: usize = if cfg!(stillpoint_loom) { 1 } else { 2 };
 
 /// A CPU's counts. 128 bytes: adjacent lines are fetched in pairs.
 #[derive(Debug, Default)]
@@ -46,113 +31,111 @@ pub struct Line {
 #[derive(Debug)]
 #[repr(C)]
 pub struct Gate {
-    /// The current phase of line 0, or null as long as there are no lines.
+    /// The current phase of CPU 0's line, or null as long as there are no lines.
     pub phase: AtomicPtr<Phase>,
-    /// How many CPUs have a line behind line 0; 0 turns every sequence away. Published
-    /// after `phase`.
+    /// How many CPUs have a line; 0 turns every sequence away. Published after `phase`.
     pub slots: AtomicU32,
 }
 
-/// Where a section was counted: a stripe in line 0 or, for an atomic count, in any line.
-pub type Mark = NonNull<Stripe>;
+/// Where a section was counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// The phase in the line that counted.
+    pub phase: NonNull<Phase>,
+    /// The CPU whose line it is, or [`NO_CPU`].
+    pub cpu: u32,
+}
+
+/// The CPU of a section that was counted atomically: no thread's CPU number, registered or
+/// not, is ever this.
+pub const NO_CPU: u32 = u32::MAX - 15;
+
+impl Mark {
+    /// The same phase in the line of another: CPU `to`, or line 0 for `None`.
+    ///
+    /// The mark must be that of a CPU.
+    #[inline]
+    fn phase_in(self, to: Option<u32>) -> *mut Phase {
+        let line = |cpu: Option<u32>| cpu.map_or(0, |cpu| cpu as usize + 1);
+        let phase = self.phase.as_ptr().wrapping_byte_sub(line(Some(self.cpu)) * size_of::<Line>());
+        phase.wrapping_byte_add(line(to) * size_of::<Line>())
+    }
+
+    /// The phase in which the section can be left atomically: its own if it was counted
+    /// atomically, else the same one of line 0.
+    #[inline]
+    pub fn atomic_phase(self) -> *mut Phase {
+        if self.cpu == NO_CPU { self.phase.as_ptr() } else { self.phase_in(None) }
+    }
+}
 
 #[cfg(stillpoint_loom)]
-pub use super::model::{enter, leave};
+pub use super::model::{enter, leave, leave_here};
 
 #[cfg(stillpoint_sections)]
-pub use native::{enter, leave};
+pub use native::{enter, leave, leave_here};
 
 #[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
-pub use absent::{enter, leave};
+pub use absent::{enter, leave, leave_here};
 
 #[cfg(stillpoint_sections)]
 mod native {
-    use super::{Gate, Line, Mark, Phase, Stripe};
-    use crate::rseq::area::{c_name, offset};
-    use crate::rseq::section::{section, text};
+    use super::{Gate, Line, Mark, NO_CPU, Phase};
+    use crate::rseq::area::hoisted_offset;
+    use crate::rseq::section::section;
     #[cfg(stillpoint_mutants)]
     use crate::sync::mutant::{Mutant, broken};
-    use std::arch::asm;
     use std::mem::offset_of;
     use std::ptr::NonNull;
 
     // The layout that the texts in `asm/` spell out.
     const _: () = {
-        assert!(size_of::<Line>() == 128 && size_of::<Phase>() == 64 && size_of::<Stripe>() == 16);
-        assert!(offset_of!(Stripe, entered) == 0 && offset_of!(Stripe, left) == 8);
+        assert!(size_of::<Line>() == 128 && size_of::<Phase>() == 64);
+        assert!(offset_of!(Phase, entered) == 0 && offset_of!(Phase, left) == 8);
         assert!(offset_of!(Gate, phase) == 0 && offset_of!(Gate, slots) == 8);
     };
-
-    /// This thread's stripe for the next section: 0 or 16, alternating.
-    #[inline(always)]
-    fn next_stripe() -> usize {
-        let stripe: usize;
-        // SAFETY: flips a word of this thread's static TLS. The symbol is in the C unit; the
-        // linker fills in its offset from the thread pointer.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            asm!(
-                concat!("mov {x}, qword ptr [rip + ", c_name!("toggle"), "@gottpoff]"),
-                text!("toggle"),
-                x = out(reg) _,
-                stripe = out(reg) stripe,
-                options(nostack),
-            );
-        }
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        unsafe {
-            asm!(
-                concat!("adrp {x}, :gottprel:", c_name!("toggle")),
-                concat!("ldr {x}, [{x}, :gottprel_lo12:", c_name!("toggle"), "]"),
-                text!("toggle"),
-                x = out(reg) _,
-                y = out(reg) _,
-                stripe = out(reg) stripe,
-                options(nostack),
-            );
-        }
-        stripe
-    }
 
     /// Tries once to count the calling thread into the current phase, on its CPU's line.
     ///
     /// One section: load the CPU number and compare it with the gate's bound (an unregistered
-    /// thread's number is above every bound); load the phase; `entered += 1`
-    /// commits. Returns where it counted, or `None`, with nothing counted, if the section was
-    /// aborted, the thread is not registered, or its CPU has no line.
+    /// thread's number is above every bound); load the phase; `entered += 1` commits. Returns
+    /// where it counted, or `None`, with nothing counted, if the section was aborted, the
+    /// thread is not registered, or its CPU has no line.
     ///
-    /// The mark is in line 0 whatever CPU counted; [`leave`] adds the CPU it runs on.
     /// Async-signal-safe. No instruction of it is atomic, no fence.
     ///
     /// # Safety
     ///
-    /// If `gate.slots` is `n > 0`, `gate.phase` must point at phase 0 or 1 of the first of
+    /// If `gate.slots` is `n > 0`, `gate.phase` must point at phase 0 or 1 of the second of
     /// `n + 1` contiguous [`Line`]s that live until every mark is left.
     ///
     /// # Examples
     ///
     /// ```
-    /// use stillpoint::rseq::reader::{Gate, Line, enter, leave};
+    /// use stillpoint::rseq::reader::{Gate, Line, enter, leave, leave_here};
     /// use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
     ///
     /// let cpus = 1024;
     /// let mut lines: Vec<Line> = (0..=cpus).map(|_| Line::default()).collect();
     /// let gate = Gate {
-    ///     phase: AtomicPtr::new(&mut lines[0].phases[0]),
+    ///     phase: AtomicPtr::new(&mut lines[1].phases[0]),
     ///     slots: AtomicU32::new(cpus),
     /// };
     /// // SAFETY: the gate describes `lines`, which live to the end of this function.
     /// let mark = unsafe { enter(&gate) };
     /// if let Some(mark) = mark {
     ///     // … a read-side critical section …
-    ///     // SAFETY: the same gate, a mark that it gave.
-    ///     while !unsafe { leave(&gate, mark) } {}
+    ///     // SAFETY: the same gate, a mark that it gave, left once.
+    ///     unsafe {
+    ///         if !leave_here(mark) {
+    ///             while !leave(&gate, mark) {}
+    ///         }
+    ///     }
     /// }
     /// ```
     #[inline(always)]
     pub unsafe fn enter(gate: &Gate) -> Option<Mark> {
-        let o = offset();
+        let o = hoisted_offset();
         if o == 0 {
             return None;
         }
@@ -169,19 +152,19 @@ mod native {
         }
         #[cfg(stillpoint_mutants)]
         if broken(Mutant::LateCommit) {
-            let mark: *mut Stripe;
+            let (mark, cpu): (*mut Phase, u32);
             // SAFETY: as in `enter_at`, but for what the mutant breaks.
             unsafe {
                 section!(
                     @ "mutant/descriptor_late", "reader_enter", "landing_null",
                     o = in(reg) o,
                     gate = in(reg) gate,
-                    stripe = in(reg) next_stripe(),
                     mark = out(reg) mark,
+                    cpu = out(reg) cpu,
                     options(nostack),
                 );
             }
-            return NonNull::new(mark);
+            return NonNull::new(mark).map(|phase| Mark { phase, cpu });
         }
         // SAFETY: as the caller promises.
         unsafe { enter_at(gate, o) }
@@ -190,7 +173,7 @@ mod native {
     /// [`enter`] with a known offset.
     #[inline(always)]
     unsafe fn enter_at(gate: &Gate, o: isize) -> Option<Mark> {
-        let mark: *mut Stripe;
+        let (mark, cpu): (*mut Phase, u32);
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. The text reads the gate and, within its bound, adds one to a
         // counter that the caller says is there. No stack is used.
@@ -199,29 +182,80 @@ mod native {
                 "reader_enter", "landing_null",
                 o = in(reg) o,
                 gate = in(reg) gate,
-                stripe = in(reg) next_stripe(),
                 mark = out(reg) mark,
+                cpu = out(reg) cpu,
                 options(nostack),
             );
         }
-        NonNull::new(mark)
+        NonNull::new(mark).map(|phase| Mark { phase, cpu })
     }
 
-    /// Tries once to count the end of the section that `mark` stands for, on the line of the
-    /// CPU the caller runs on now. Returns false, with nothing counted, if the section was aborted,
-    /// the thread is not registered, or its CPU has no line.
+    /// Tries once to count the end of a section where its beginning was counted. Returns
+    /// false, with nothing counted, if the section was aborted or the thread is on another CPU
+    /// by now, which includes every mark of [`NO_CPU`].
     ///
     /// One section; `left += 1` commits, and releases: everything before it in program order
-    /// happens before whoever acquires the count. Any thread may call it, on any CPU.
-    /// Async-signal-safe.
+    /// happens before whoever acquires the count. Async-signal-safe.
     ///
     /// # Safety
     ///
-    /// As for [`enter`], and `mark` came from `enter` on this gate and is left once.
+    /// `mark` came from [`enter`] on a gate whose lines still live, or has [`NO_CPU`]; it is left
+    /// once.
+    #[inline(always)]
+    pub unsafe fn leave_here(mark: Mark) -> bool {
+        let o = hoisted_offset();
+        if o == 0 {
+            return false;
+        }
+        #[cfg(stillpoint_mutants)]
+        if broken(Mutant::LateCommit) {
+            // SAFETY: as below, but for what the mutant breaks.
+            unsafe {
+                section!(
+                    @ "mutant/descriptor_late", "reader_leave_here", "landing_cold",
+                    o = in(reg) o,
+                    mark = in(reg) mark.phase.as_ptr(),
+                    cpu = in(reg) mark.cpu,
+                    cold = label { return false },
+                    options(nostack),
+                );
+            }
+            return true;
+        }
+        // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
+        // `rseq_cs` field. The text adds one to a counter that the caller says is there. No
+        // stack is used.
+        unsafe {
+            section!(
+                "reader_leave_here", "landing_cold",
+                o = in(reg) o,
+                mark = in(reg) mark.phase.as_ptr(),
+                cpu = in(reg) mark.cpu,
+                cold = label { return false },
+                options(nostack),
+            );
+        }
+        true
+    }
+
+    /// Tries once to count the end of a section on the line of the CPU the caller runs on
+    /// now, whichever counted its beginning. Returns false, with nothing counted, if the
+    /// section was aborted, the thread is not registered, its CPU has no line, or the mark has
+    /// [`NO_CPU`].
+    ///
+    /// One section; commits and releases as [`leave_here`]. Any thread may call it, on any
+    /// CPU. Async-signal-safe.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enter`], and `mark` came from `enter` on this gate, or has [`NO_CPU`]; it is left once.
     #[inline(always)]
     pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
-        // Not 0: somebody's `enter` on this gate found it nonzero, and handed us the mark.
-        let o = offset();
+        let o = hoisted_offset();
+        if o == 0 || mark.cpu == NO_CPU {
+            return false;
+        }
+        let phase = mark.phase_in(Some(0));
         #[cfg(stillpoint_mutants)]
         if broken(Mutant::LateCommit) {
             // SAFETY: as below, but for what the mutant breaks.
@@ -230,7 +264,7 @@ mod native {
                     @ "mutant/descriptor_late", "reader_leave", "landing_cold",
                     o = in(reg) o,
                     gate = in(reg) gate,
-                    mark = in(reg) mark.as_ptr(),
+                    mark = in(reg) phase,
                     cold = label { return false },
                     options(nostack),
                 );
@@ -245,7 +279,7 @@ mod native {
                 "reader_leave", "landing_cold",
                 o = in(reg) o,
                 gate = in(reg) gate,
-                mark = in(reg) mark.as_ptr(),
+                mark = in(reg) phase,
                 cold = label { return false },
                 options(nostack),
             );
@@ -266,6 +300,16 @@ mod absent {
     #[inline(always)]
     pub unsafe fn enter(_: &Gate) -> Option<Mark> {
         None
+    }
+
+    /// This target has no sequences: never counts.
+    ///
+    /// # Safety
+    ///
+    /// None here; elsewhere the mark must come from `enter`.
+    #[inline(always)]
+    pub unsafe fn leave_here(_: Mark) -> bool {
+        false
     }
 
     /// This target has no sequences: never counts.

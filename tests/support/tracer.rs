@@ -18,9 +18,13 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
-use stillpoint::rseq::reader::{Gate, Line, Mark, Stripe, enter, leave};
+use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
 
 const CPUS: usize = 1024;
+/// No wrapper around a sequence is longer than this.
+const LONGEST: u64 = 4096;
+/// Lines the adversary commits on: the child runs on low-numbered CPUs, or the test is weaker.
+const INTERFERED: usize = 64;
 
 /// What parent and child share.
 #[repr(C)]
@@ -30,8 +34,6 @@ struct Arena {
     /// Operations the child completed, attempts it made.
     done: AtomicU64,
     attempts: AtomicU64,
-    /// Where the last *enter* counted.
-    mark: AtomicPtr<Stripe>,
     /// The descriptor the child planted last.
     descriptor: AtomicPtr<Descriptor>,
 }
@@ -53,22 +55,28 @@ pub(crate) struct Sequence {
     /// One attempt, in a function of its own, so that its code can be found.
     attempt: extern "C" fn(&Arena) -> bool,
     /// The counter it commits to.
-    word: fn(&Stripe) -> &AtomicU64,
+    word: fn(&Phase) -> &AtomicU64,
     /// True if the phase in which it counts is the one current at its commit.
     follows_phase: bool,
 }
 
-pub(crate) const SEQUENCES: [Sequence; 2] = [
+pub(crate) const SEQUENCES: [Sequence; 3] = [
     Sequence {
         name: "reader_enter",
         attempt: attempt_enter,
-        word: |s| &s.entered,
+        word: |p| &p.entered,
         follows_phase: true,
+    },
+    Sequence {
+        name: "reader_leave_here",
+        attempt: attempt_leave_here,
+        word: |p| &p.left,
+        follows_phase: false,
     },
     Sequence {
         name: "reader_leave",
         attempt: attempt_leave,
-        word: |s| &s.left,
+        word: |p| &p.left,
         follows_phase: false,
     },
 ];
@@ -76,20 +84,23 @@ pub(crate) const SEQUENCES: [Sequence; 2] = [
 #[inline(never)]
 extern "C" fn attempt_enter(arena: &Arena) -> bool {
     // SAFETY: the gate describes the arena's lines, which stay mapped.
-    match unsafe { enter(&arena.gate) } {
-        Some(mark) => {
-            arena.mark.store(mark.as_ptr(), SeqCst);
-            true
-        }
-        None => false,
+    unsafe { enter(&arena.gate) }.is_some()
+}
+
+#[inline(never)]
+extern "C" fn attempt_leave_here(arena: &Arena) -> bool {
+    // SAFETY: the mark is one that `enter` could just have given, on the CPU the thread was on then.
+    unsafe {
+        let cpu = thread_area().cast::<u32>().add(1).read_volatile();
+        leave_here(Mark { phase: NonNull::from(&arena.lines[cpu as usize + 1].phases[0]), cpu })
     }
 }
 
 #[inline(never)]
 extern "C" fn attempt_leave(arena: &Arena) -> bool {
-    let mark: Mark = NonNull::from(&arena.lines[0].phases[0].stripes[0]);
-    // SAFETY: as above; the stripe is one that `enter` could have given.
-    unsafe { leave(&arena.gate, mark) }
+    // SAFETY: the gate describes the arena's lines, which stay mapped; the mark is one that
+    // `enter` could have given.
+    unsafe { leave(&arena.gate, Mark { phase: NonNull::from(&arena.lines[1].phases[0]), cpu: 0 }) }
 }
 
 impl Arena {
@@ -109,40 +120,36 @@ impl Arena {
             }
             &*p.cast::<Arena>()
         };
-        arena.gate.phase.store((&raw const arena.lines[0].phases[0]).cast_mut(), SeqCst);
+        arena.gate.phase.store((&raw const arena.lines[1].phases[0]).cast_mut(), SeqCst);
         arena.gate.slots.store(CPUS as u32, SeqCst);
         Ok(arena)
     }
 
     fn phase(&self) -> usize {
-        usize::from(self.gate.phase.load(SeqCst).cast_const() != &raw const self.lines[0].phases[0])
+        usize::from(self.gate.phase.load(SeqCst).cast_const() != &raw const self.lines[1].phases[0])
     }
 
     fn flip(&self) {
-        let other = &raw const self.lines[0].phases[1 - self.phase()];
+        let other = &raw const self.lines[1].phases[1 - self.phase()];
         self.gate.phase.store(other.cast_mut(), SeqCst);
     }
 
-    fn sum(&self, phase: usize, word: fn(&Stripe) -> &AtomicU64) -> u64 {
-        let stripes = self.lines.iter().flat_map(|line| &line.phases[phase].stripes);
-        stripes.map(|stripe| word(stripe).load(SeqCst)).sum()
+    fn sum(&self, phase: usize, word: fn(&Phase) -> &AtomicU64) -> u64 {
+        self.lines.iter().map(|line| word(&line.phases[phase]).load(SeqCst)).sum()
     }
 
     /// The same on one CPU's line.
-    fn sum_of(&self, cpu: usize, phase: usize, word: fn(&Stripe) -> &AtomicU64) -> u64 {
-        let stripes = &self.lines[cpu + 1].phases[phase].stripes;
-        stripes.iter().map(|stripe| word(stripe).load(SeqCst)).sum()
+    fn sum_of(&self, cpu: usize, phase: usize, word: fn(&Phase) -> &AtomicU64) -> u64 {
+        word(&self.lines[cpu + 1].phases[phase]).load(SeqCst)
     }
 
     /// Commits once on every slot the child may be about to commit on. Returns how often.
-    fn interfere(&self, phase: usize, word: fn(&Stripe) -> &AtomicU64) -> u64 {
-        let stripes = self.lines[1..].iter().take(8).flat_map(|line| &line.phases[phase].stripes);
-        let mut commits = 0;
-        for stripe in stripes {
-            word(stripe).fetch_add(1, SeqCst);
-            commits += 1;
+    fn interfere(&self, phase: usize, word: fn(&Phase) -> &AtomicU64) -> u64 {
+        let lines = &self.lines[1..=INTERFERED];
+        for line in lines {
+            word(&line.phases[phase]).fetch_add(1, SeqCst);
         }
-        commits
+        lines.len() as u64
     }
 
     /// The child: one operation, stop, one operation, stop.
@@ -370,15 +377,19 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
             e
         });
     }
-    while arena.descriptor.load(SeqCst).is_null() {
-        child.resume()?;
-    }
-    // SAFETY: planted by the child from the same program text: static data of ours.
-    let descriptor = unsafe { *arena.descriptor.load(SeqCst) };
     let entry = sequence.attempt as *const () as u64;
+    // What the child planted last need not be the sequence's own, if it was preempted since.
+    let mut tries = 0..1000;
+    let descriptor = loop {
+        // SAFETY: planted by the child from the same program text: static data of ours.
+        match unsafe { arena.descriptor.load(SeqCst).as_ref() } {
+            Some(d) if d.start > entry && d.start - entry < LONGEST => break *d,
+            other => assert!(tries.next().is_some(), "{other:x?} is not in {entry:#x}"),
+        }
+        child.resume()?;
+    };
     let section = descriptor.start..descriptor.start + descriptor.length;
     let (start, end) = (section.start, section.end);
-    assert!(start > entry && end - entry < 4096, "{descriptor:x?} is not in {entry:#x}");
     let code = cpu::instructions(entry, end + 1);
     let first = code.iter().position(|&at| at == start).expect("start is an instruction");
     // The section proper, two instructions behind it, and the two that plant its descriptor.
@@ -462,8 +473,10 @@ fn try_stop(
         Err("committed on the line of another CPU".to_owned())
     } else if committed && stop.at < section.end {
         Err("committed inside the section".to_owned())
-    } else if restarted != section.contains(&stop.at) {
-        Err(format!("restarted: {restarted}"))
+    } else if section.contains(&stop.at) && !restarted {
+        Err("not aborted inside the section".to_owned())
+    } else if stop.at >= section.end && restarted {
+        Err("restarted behind the section".to_owned())
     } else {
         Ok(())
     })
