@@ -1,7 +1,9 @@
-// Count the `left` word beside the `entered` word that {mark} counted, if this is still {cpu}.
-// The commit releases: the loads of the read-side critical section come before the count.
+// Count the `left` word beside the `entered` word that {mark} counted, if this is still the CPU
+// of that line.  The commit releases: the loads of the read-side critical section come before
+// the count.
 ldr {x:w}, [{area}, 4]
-cmp {x:w}, {cpu:w}
+ldr {y:w}, [{mark}, 16]
+cmp {x:w}, {y:w}
 b.ne 53f
 add {x}, {mark}, 8
 ldr {y}, [{x}]

@@ -84,7 +84,7 @@ use super::grace::Grace;
 use super::guard::ReadGuard;
 use super::lines::Lines;
 use crate::machine::{Shape, Tier, fence, shape};
-use crate::rseq::reader::{self, Gate, Mark, NO_CPU, Phase};
+use crate::rseq::reader::{self, Gate, Mark, Phase};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{AtomicPtr, AtomicU32, Ordering, const_unless_modelled, thread_token};
 use std::fmt;
@@ -327,17 +327,17 @@ impl Domain {
         if !broken(Mutant::NoLightFence) {
             fence::light(tier);
         }
-        Mark { phase: NonNull::from(phase), cpu: NO_CPU }
+        NonNull::from(phase)
     }
 
     /// What *leave* does when the section did not end where it began, or not at the first attempt.
     #[cold]
     #[inline(never)]
     fn leave_cold(&self, mark: Mark) {
-        if mark.cpu != NO_CPU {
-            let slots = self.shape().slots;
+        let shape = self.shape();
+        if shape.tier == Tier::Rseq {
             for _ in 0..RETRIES {
-                if !sequences_may_work(slots) {
+                if !sequences_may_work(shape.slots) {
                     break;
                 }
                 // SAFETY: as in `leave`; nothing was counted yet.
@@ -348,7 +348,7 @@ impl Domain {
         }
         // SAFETY: a phase of the line that counted, or of line 0, where no sequence stores; the lines
         // live as long as the domain.
-        let phase = unsafe { &*mark.atomic_phase() };
+        let phase = unsafe { &*reader::atomic_phase(mark) };
         // Release: partner is the acquire in `drained`.
         let order =
             if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };

@@ -6,10 +6,14 @@
 pub(crate) use crate::rseq::reader::Line;
 
 use crate::machine::{Shape, Tier};
+use crate::rseq::reader::NO_CPU;
 use crate::sync::{AtomicPtr, Ordering, const_unless_modelled};
 
+/// Shards per CPU on the lower tiers. Threads are spread by hash: with one shard a CPU, two that run at
+/// once would often meet in one.
+const SHARDS_PER_CPU: u32 = 4;
 /// More shards than this do not make the lower tiers faster, but their scans slower.
-const MOST_SHARDS: u32 = 64;
+const MOST_SHARDS: u32 = 256;
 
 /// A domain's lines, mapped on first use.
 #[derive(Debug)]
@@ -23,7 +27,8 @@ pub(super) struct Lines {
 fn length(shape: Shape) -> usize {
     let others = match shape.tier {
         Tier::Rseq => shape.slots,
-        Tier::Membarrier | Tier::Fence => shape.slots.min(MOST_SHARDS),
+        Tier::Membarrier | Tier::Fence if cfg!(stillpoint_loom) => shape.slots,
+        Tier::Membarrier | Tier::Fence => (shape.slots * SHARDS_PER_CPU).min(MOST_SHARDS),
     };
     others as usize + 1
 }
@@ -41,10 +46,13 @@ impl Lines {
     /// The lines, mapped now if they were not before.
     pub(super) fn get(&self, shape: Shape) -> &[Line] {
         let length = length(shape);
-        // Acquire: partner is the winner's release, after it mapped zeroes.
+        // Acquire: partner is the winner's release, after it wrote the lines.
         let mut first = self.first.load(Ordering::Acquire);
         if first.is_null() {
-            let fresh = memory::map(length);
+            let fresh = memory::map(length, |line| match shape.tier {
+                Tier::Rseq if line > 0 => line as u32 - 1,
+                _ => NO_CPU,
+            });
             // Before the pointer: whoever unmaps sees it. The same value from everyone.
             self.length.store(length, Ordering::Relaxed);
             match self.first.compare_exchange(
@@ -61,8 +69,8 @@ impl Lines {
                 }
             }
         }
-        // SAFETY: mapped with this length, for a domain's shape never changes; initialised (all
-        // words are atomics, zero is a count); unmapped only by `drop`.
+        // SAFETY: mapped with this length, for a domain's shape never changes; initialised;
+        // unmapped only by `drop`.
         unsafe { std::slice::from_raw_parts(first, length) }
     }
 }
@@ -84,8 +92,8 @@ mod memory {
     use super::Line;
     use std::alloc::{Layout, handle_alloc_error};
 
-    /// Zeroed lines. Aborts like an allocation if there is no memory.
-    pub(super) fn map(length: usize) -> *mut Line {
+    /// Lines of the CPUs that `cpu_of` gives. Aborts like an allocation if there is no memory.
+    pub(super) fn map(length: usize, cpu_of: impl Fn(usize) -> u32) -> *mut Line {
         // A slice of them is far below isize::MAX: lengths are bounded by the CPU ceiling.
         let bytes = length * size_of::<Line>();
         // SAFETY: a fresh anonymous mapping touches nobody's memory.
@@ -102,12 +110,17 @@ mod memory {
         if p == libc::MAP_FAILED {
             handle_alloc_error(Layout::array::<Line>(length).unwrap_or(Layout::new::<Line>()));
         }
-        p.cast()
+        let first: *mut Line = p.cast();
+        for line in 0..length {
+            // SAFETY: within the mapping, which is page-aligned, and nobody else's yet.
+            unsafe { first.add(line).write(Line::new(cpu_of(line))) };
+        }
+        first
     }
 
     /// # Safety
     ///
-    /// `first` came from `map(length)` and is not used again.
+    /// `first` came from `map` with this length and is not used again.
     pub(super) unsafe fn unmap(first: *mut Line, length: usize) {
         // SAFETY: the caller's promise.
         unsafe { libc::munmap(first.cast(), length * size_of::<Line>()) };
@@ -118,13 +131,13 @@ mod memory {
 mod memory {
     use super::Line;
 
-    pub(super) fn map(length: usize) -> *mut Line {
-        let lines: Box<[Line]> = (0..length).map(|_| Line::default()).collect();
+    pub(super) fn map(length: usize, cpu_of: impl Fn(usize) -> u32) -> *mut Line {
+        let lines: Box<[Line]> = (0..length).map(|line| Line::new(cpu_of(line))).collect();
         Box::into_raw(lines).cast()
     }
 
     pub(super) unsafe fn unmap(first: *mut Line, length: usize) {
-        // SAFETY: `first` came from `map(length)` and is not used again.
+        // SAFETY: `first` came from `map` with this length and is not used again.
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(first, length)) });
     }
 }

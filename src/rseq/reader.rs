@@ -10,17 +10,23 @@ use std::ptr::NonNull;
 
 /// A CPU's counts in one phase: a cache line of its own, so that scanning the phase that
 /// readers have left does not disturb them. Both counts only ever rise.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Phase {
     /// Read-side critical sections that began here.
     pub entered: AtomicU64,
     /// Read-side critical sections that ended here.
     pub left: AtomicU64,
+    /// The CPU whose line this is, or [`NO_CPU`]. Constant while the line is in use.
+    pub cpu: u32,
 }
 
+/// The CPU of a line that is counted in atomically: no thread's CPU number, registered or
+/// not, is ever this.
+pub const NO_CPU: u32 = u32::MAX - 15;
+
 /// A CPU's counts. 128 bytes: adjacent lines are fetched in pairs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C, align(128))]
 pub struct Line {
     /// One of them is current.
@@ -37,35 +43,41 @@ pub struct Gate {
     pub slots: AtomicU32,
 }
 
-/// Where a section was counted.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    /// The phase in the line that counted.
-    pub phase: NonNull<Phase>,
-    /// The CPU whose line it is, or [`NO_CPU`].
-    pub cpu: u32,
+/// Where a section was counted: the phase in the line that counted.
+pub type Mark = NonNull<Phase>;
+
+/// The same phase in the line `lines` further on.
+fn phase_at(mark: Mark, lines: isize) -> *mut Phase {
+    mark.as_ptr().wrapping_byte_offset(lines * size_of::<Line>() as isize)
 }
 
-/// The CPU of a section that was counted atomically: no thread's CPU number, registered or
-/// not, is ever this.
-pub const NO_CPU: u32 = u32::MAX - 15;
-
-impl Mark {
-    /// The same phase in the line of another: CPU `to`, or line 0 for `None`.
-    ///
-    /// The mark must be that of a CPU.
-    #[inline]
-    fn phase_in(self, to: Option<u32>) -> *mut Phase {
-        let line = |cpu: Option<u32>| cpu.map_or(0, |cpu| cpu as usize + 1);
-        let phase = self.phase.as_ptr().wrapping_byte_sub(line(Some(self.cpu)) * size_of::<Line>());
-        phase.wrapping_byte_add(line(to) * size_of::<Line>())
+/// Where the section of `mark` can be left atomically: where it was counted, if that was
+/// atomic, else in the same phase of line 0.
+///
+/// # Safety
+///
+/// The mark's line still lives.
+#[inline]
+pub unsafe fn atomic_phase(mark: Mark) -> *mut Phase {
+    // SAFETY: the caller's promise.
+    match unsafe { mark.as_ref() }.cpu {
+        NO_CPU => mark.as_ptr(),
+        cpu => phase_at(mark, -(cpu as isize) - 1),
     }
+}
 
-    /// The phase in which the section can be left atomically: its own if it was counted
-    /// atomically, else the same one of line 0.
-    #[inline]
-    pub fn atomic_phase(self) -> *mut Phase {
-        if self.cpu == NO_CPU { self.phase.as_ptr() } else { self.phase_in(None) }
+impl Line {
+    /// An unused line of this CPU, or of [`NO_CPU`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rseq::reader::Line;
+    /// assert_eq!(Line::new(3).phases[1].cpu, 3);
+    /// ```
+    pub fn new(cpu: u32) -> Line {
+        let phase = || Phase { entered: AtomicU64::new(0), left: AtomicU64::new(0), cpu };
+        Line { phases: [phase(), phase()] }
     }
 }
 
@@ -80,7 +92,7 @@ pub use absent::{enter, leave, leave_here};
 
 #[cfg(stillpoint_sections)]
 mod native {
-    use super::{Gate, Line, Mark, NO_CPU, Phase};
+    use super::{Gate, Line, Mark, NO_CPU, Phase, phase_at};
     use crate::rseq::area::hoisted_offset;
     use crate::rseq::section::section;
     #[cfg(stillpoint_mutants)]
@@ -92,6 +104,7 @@ mod native {
     const _: () = {
         assert!(size_of::<Line>() == 128 && size_of::<Phase>() == 64);
         assert!(offset_of!(Phase, entered) == 0 && offset_of!(Phase, left) == 8);
+        assert!(offset_of!(Phase, cpu) == 16);
         assert!(offset_of!(Gate, phase) == 0 && offset_of!(Gate, slots) == 8);
     };
 
@@ -107,16 +120,18 @@ mod native {
     /// # Safety
     ///
     /// If `gate.slots` is `n > 0`, `gate.phase` must point at phase 0 or 1 of the second of
-    /// `n + 1` contiguous [`Line`]s that live until every mark is left.
+    /// `n + 1` contiguous [`Line`]s that live until every mark is left: the first of
+    /// [`NO_CPU`](super::NO_CPU), the others of the CPUs from 0.
     ///
     /// # Examples
     ///
     /// ```
-    /// use stillpoint::rseq::reader::{Gate, Line, enter, leave, leave_here};
+    /// use stillpoint::rseq::reader::{Gate, Line, NO_CPU, enter, leave, leave_here};
     /// use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
     ///
     /// let cpus = 1024;
-    /// let mut lines: Vec<Line> = (0..=cpus).map(|_| Line::default()).collect();
+    /// let mut lines = vec![Line::new(NO_CPU)];
+    /// lines.extend((0..cpus).map(Line::new));
     /// let gate = Gate {
     ///     phase: AtomicPtr::new(&mut lines[1].phases[0]),
     ///     slots: AtomicU32::new(cpus),
@@ -152,7 +167,7 @@ mod native {
         }
         #[cfg(stillpoint_mutants)]
         if broken(Mutant::LateCommit) {
-            let (mark, cpu): (*mut Phase, u32);
+            let mark: *mut Phase;
             // SAFETY: as in `enter_at`, but for what the mutant breaks.
             unsafe {
                 section!(
@@ -160,11 +175,10 @@ mod native {
                     o = in(reg) o,
                     gate = in(reg) gate,
                     mark = out(reg) mark,
-                    cpu = out(reg) cpu,
                     options(nostack),
                 );
             }
-            return NonNull::new(mark).map(|phase| Mark { phase, cpu });
+            return NonNull::new(mark);
         }
         // SAFETY: as the caller promises.
         unsafe { enter_at(gate, o) }
@@ -173,7 +187,7 @@ mod native {
     /// [`enter`] with a known offset.
     #[inline(always)]
     unsafe fn enter_at(gate: &Gate, o: isize) -> Option<Mark> {
-        let (mark, cpu): (*mut Phase, u32);
+        let mark: *mut Phase;
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. The text reads the gate and, within its bound, adds one to a
         // counter that the caller says is there. No stack is used.
@@ -183,24 +197,23 @@ mod native {
                 o = in(reg) o,
                 gate = in(reg) gate,
                 mark = out(reg) mark,
-                cpu = out(reg) cpu,
                 options(nostack),
             );
         }
-        NonNull::new(mark).map(|phase| Mark { phase, cpu })
+        NonNull::new(mark)
     }
 
     /// Tries once to count the end of a section where its beginning was counted. Returns
-    /// false, with nothing counted, if the section was aborted or the thread is on another CPU
-    /// by now, which includes every mark of [`NO_CPU`].
+    /// false, with nothing counted, if the section was aborted or the thread is not on the CPU of
+    /// that line, as it never is if that is [`NO_CPU`].
     ///
     /// One section; `left += 1` commits, and releases: everything before it in program order
     /// happens before whoever acquires the count. Async-signal-safe.
     ///
     /// # Safety
     ///
-    /// `mark` came from [`enter`] on a gate whose lines still live, or has [`NO_CPU`]; it is left
-    /// once.
+    /// `mark` came from [`enter`] on a gate whose lines still live, or is of a live line of
+    /// [`NO_CPU`]; it is left once.
     #[inline(always)]
     pub unsafe fn leave_here(mark: Mark) -> bool {
         let o = hoisted_offset();
@@ -214,8 +227,7 @@ mod native {
                 section!(
                     @ "mutant/descriptor_late", "reader_leave_here", "landing_cold",
                     o = in(reg) o,
-                    mark = in(reg) mark.phase.as_ptr(),
-                    cpu = in(reg) mark.cpu,
+                    mark = in(reg) mark.as_ptr(),
                     cold = label { return false },
                     options(nostack),
                 );
@@ -229,8 +241,7 @@ mod native {
             section!(
                 "reader_leave_here", "landing_cold",
                 o = in(reg) o,
-                mark = in(reg) mark.phase.as_ptr(),
-                cpu = in(reg) mark.cpu,
+                mark = in(reg) mark.as_ptr(),
                 cold = label { return false },
                 options(nostack),
             );
@@ -240,22 +251,24 @@ mod native {
 
     /// Tries once to count the end of a section on the line of the CPU the caller runs on
     /// now, whichever counted its beginning. Returns false, with nothing counted, if the
-    /// section was aborted, the thread is not registered, its CPU has no line, or the mark has
-    /// [`NO_CPU`].
+    /// section was aborted, the thread is not registered, its CPU has no line, or the mark's
+    /// line is of [`NO_CPU`].
     ///
     /// One section; commits and releases as [`leave_here`]. Any thread may call it, on any
     /// CPU. Async-signal-safe.
     ///
     /// # Safety
     ///
-    /// As for [`enter`], and `mark` came from `enter` on this gate, or has [`NO_CPU`]; it is left once.
+    /// As for [`enter`], and `mark` is one for [`leave_here`], of this gate.
     #[inline(always)]
     pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
         let o = hoisted_offset();
-        if o == 0 || mark.cpu == NO_CPU {
+        // SAFETY: the mark's line lives.
+        let cpu = unsafe { mark.as_ref() }.cpu;
+        if o == 0 || cpu == NO_CPU {
             return false;
         }
-        let phase = mark.phase_in(Some(0));
+        let phase = phase_at(mark, -(cpu as isize));
         #[cfg(stillpoint_mutants)]
         if broken(Mutant::LateCommit) {
             // SAFETY: as below, but for what the mutant breaks.
