@@ -40,7 +40,7 @@ pub(crate) fn run() {
     let Ok(name) = std::env::var(surrounding::SCENARIO) else { return };
     // At once, whatever other threads are waiting for.
     std::panic::set_hook(Box::new(|info| {
-        eprintln!("{info}\n{}", std::backtrace::Backtrace::force_capture());
+        eprintln!("{info}\n{}", std::backtrace::Backtrace::capture());
         // SAFETY: ends the process.
         unsafe { libc::_exit(101) };
     }));

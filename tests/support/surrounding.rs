@@ -91,7 +91,7 @@ impl Surrounding {
         Surrounding { early: Some(what), ..self }
     }
 
-    /// Started with every signal blocked, and one ignored that the self-test would like to use.
+    /// Started with every signal blocked, and those ignored that the self-test would like to use.
     pub(crate) fn signals_blocked(self) -> Surrounding {
         Surrounding { signals_blocked: true, ..self }
     }
@@ -178,11 +178,12 @@ fn cover(with: &CStr, what: &CStr) -> io::Result<()> {
 }
 
 fn block_signals() {
-    // SAFETY: the set is filled before it is used; ignoring a signal takes no handler.
+    // SAFETY: the set is filled before it is used; to ignore a signal takes no handler.
     unsafe {
         let mut all = std::mem::zeroed();
         libc::sigfillset(&mut all);
         libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
         libc::signal(libc::SIGURG, libc::SIG_IGN);
+        libc::signal(libc::SIGWINCH, libc::SIG_IGN);
     }
 }

@@ -212,18 +212,37 @@ pub(crate) fn handle(signal: c_int) {
     }
 }
 
-/// Handlers that read, in the midst of readers, writers and those who wait.
+/// Handlers that read, in the midst of this thread's reading, replacing and waiting.
 fn signals() {
     handle(libc::SIGUSR1);
     let before = handled();
     // SAFETY: the signal has a handler.
     unsafe { libc::raise(libc::SIGUSR1) };
     assert_eq!(handled(), before + 1);
-    handle(libc::SIGALRM);
-    every(Duration::from_micros(if scaled(20) == 20 { 200 } else { 5000 }));
+    let over = AtomicBool::new(false);
+    // SAFETY: no preconditions.
+    let here = unsafe { libc::pthread_self() };
+    let interval = Duration::from_micros(if scaled(20) == 20 { 50 } else { 5000 });
+    scope(|s| {
+        s.spawn(|| {
+            while !over.load(SeqCst) {
+                // SAFETY: the thread that waits for this one; the signal has a handler.
+                unsafe { libc::pthread_kill(here, libc::SIGUSR1) };
+                std::thread::sleep(interval);
+            }
+        });
+        interrupted(before + 20);
+        over.store(true, SeqCst);
+    });
+    assert!(!SPOILT.load(SeqCst), "a handler read a dropped value");
+    rcu::barrier();
+}
+
+/// Goes on for a while, and until so many signals were handled.
+fn interrupted(signals: u64) {
     let deadline = Instant::now() + Duration::from_millis(60);
     let cell = SIGNALLED.get().unwrap();
-    while Instant::now() < deadline {
+    while Instant::now() < deadline || handled() < signals {
         for _ in 0..scaled(200) {
             let guard = rcu::read();
             cell.load(&guard).assert_alive();
@@ -231,18 +250,6 @@ fn signals() {
         cell.update(|old| Tracked::new(old.number + 1));
         rcu::synchronize();
     }
-    every(Duration::ZERO);
-    assert!(handled() > before + 1, "no signal came");
-    assert!(!SPOILT.load(SeqCst), "a handler read a dropped value");
-    rcu::barrier();
-}
-
-/// Sends SIGALRM to the process every so often; zero ends it.
-fn every(interval: Duration) {
-    let time = libc::timeval { tv_sec: 0, tv_usec: interval.subsec_micros().into() };
-    let when = libc::itimerval { it_interval: time, it_value: time };
-    // SAFETY: `when` is live; SIGALRM has a handler.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &when, std::ptr::null_mut()) }, 0);
 }
 
 /// Everybody at once.
