@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
 use stillpoint::rseq::area::ensure_registered;
-use stillpoint::rseq::reader::{Gate, Line, NO_CPU, enter, leave};
+use stillpoint::rseq::reader::{Gate, Line, Mark, NO_CPU, enter, leave};
 use surrounding::Surrounding;
 
 #[test]
@@ -256,47 +256,50 @@ fn allowed_cpus() -> Vec<usize> {
 fn bounds_of_gates() {
     // A thread of its own: it is moved about.
     std::thread::spawn(|| {
-        let cpus = allowed_cpus();
         let mut lines = vec![Line::new(NO_CPU)];
         lines.extend((0..libc::CPU_SETSIZE as u32).map(Line::new));
         let phase = AtomicPtr::new(&mut lines[1].phases[0]);
         let gate = Gate { phase, slots: AtomicU32::new(0) };
-        let counts = |cpu: usize| {
-            let phase = &lines[cpu + 1].phases[0];
-            [phase.entered.load(SeqCst), phase.left.load(SeqCst)]
-        };
-        // SAFETY: the gate's bound is always below the number of lines behind line 0.
-        let attempt = || unsafe { enter(&gate) };
+        let cpus = allowed_cpus();
         for &cpu in &cpus {
             pin(cpu);
-            assert_eq!(attempt(), None, "no slots, CPU {cpu}");
+            assert_eq!(enter_soon(&gate), None, "no slots, CPU {cpu}");
         }
         if !ensure_registered() {
             return println!("SKIPPED bounds of gates: rseq is not registered");
         }
-        for bound in &cpus {
-            gate.slots.store(*bound as u32 + 1, SeqCst);
-            for &cpu in &cpus {
-                pin(cpu);
-                let before = counts(cpu);
-                // More than once: an attempt may be aborted.
-                let mark = (0..100).find_map(|_| attempt());
-                assert_eq!(mark.is_some(), cpu <= *bound, "CPU {cpu}, bound {bound}");
-                let Some(mark) = mark else { continue };
-                // SAFETY: a mark that this gate gave; it is left once.
-                assert!((0..100).any(|_| unsafe { leave(&gate, mark) }));
-                assert_eq!(counts(cpu), before.map(|n| n + 1));
+        for (&bound, &cpu) in cpus.iter().flat_map(|bound| cpus.iter().map(move |cpu| (bound, cpu)))
+        {
+            gate.slots.store(bound as u32 + 1, SeqCst);
+            pin(cpu);
+            let counts = || {
+                let phase = &lines[cpu + 1].phases[0];
+                [phase.entered.load(SeqCst), phase.left.load(SeqCst)]
+            };
+            let before = counts();
+            let mark = enter_soon(&gate);
+            assert_eq!(mark.is_some(), cpu <= bound, "CPU {cpu}, bound {bound}");
+            if let Some(mark) = mark {
                 // A gate that has lost its slots takes no leave either.
-                let slots = gate.slots.swap(0, SeqCst);
-                // SAFETY: with no slots, nothing is counted.
-                assert!(!unsafe { leave(&gate, mark) });
-                gate.slots.store(slots, SeqCst);
+                gate.slots.store(0, SeqCst);
+                // SAFETY: a mark that this gate gave, to live lines.
+                assert!(!(0..100).any(|_| unsafe { leave(&gate, mark) }));
+                gate.slots.store(bound as u32 + 1, SeqCst);
+                // SAFETY: as above; nothing was counted yet.
+                assert!((0..100).any(|_| unsafe { leave(&gate, mark) }));
+                assert_eq!(counts(), before.map(|n| n + 1));
             }
         }
         assert_eq!(lines[0].phases[0].entered.load(SeqCst), 0, "line 0 belongs to no CPU");
     })
     .join()
     .unwrap();
+}
+
+/// More than one attempt, since any may be aborted. The gate must be as `enter` wants it.
+fn enter_soon(gate: &Gate) -> Option<Mark> {
+    // SAFETY: the caller's gate.
+    (0..100).find_map(|_| unsafe { enter(gate) })
 }
 
 #[test]

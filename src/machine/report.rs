@@ -57,11 +57,24 @@ fn kernel_release() -> String {
 
 impl Machine {
     /// The tier of domains that ask for no other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(stillpoint::machine().tier(), stillpoint::rcu::Domain::global().tier());
+    /// ```
     pub fn tier(&self) -> Tier {
         self.decision.tier
     }
 
     /// Why it is that tier, in a sentence.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let machine = stillpoint::machine();
+    /// println!("{}: {}", machine.tier(), machine.reason());
+    /// ```
     pub fn reason(&self) -> String {
         let d = self.decision;
         let best = d.best();
@@ -89,26 +102,61 @@ impl Machine {
     /// # Errors
     ///
     /// The kernel's or an emulator's refusal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// match stillpoint::machine().registration() {
+    ///     Ok(area) => println!("registered by {:?}, {:?} mode", area.registrar, area.mode()),
+    ///     Err(refusal) => println!("{refusal}"),
+    /// }
+    /// ```
     pub fn registration(&self) -> Result<Registration, Refusal> {
         self.decision.registration
     }
 
     /// Whether this kernel aborts sections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// println!("{:?}", stillpoint::machine().self_test());
+    /// ```
     pub fn self_test(&self) -> SelfTest {
         self.decision.self_test
     }
 
     /// The length of per-CPU arrays: the highest possible CPU number plus one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(stillpoint::machine().slots() >= 1);
+    /// ```
     pub fn slots(&self) -> u32 {
         self.decision.slots
     }
 
     /// Online memory nodes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(!stillpoint::machine().nodes().is_empty());
+    /// ```
     pub fn nodes(&self) -> &[Group] {
         &self.nodes
     }
 
     /// Last-level caches of online CPUs; empty where the kernel does not tell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// for cache in stillpoint::machine().last_level_caches() {
+    ///     println!("{:?} share a cache", cache.cpus);
+    /// }
+    /// ```
     pub fn last_level_caches(&self) -> &[Group] {
         &self.caches
     }

@@ -9,6 +9,14 @@
 //! of a millisecond that this takes, our handler does what the default would: nothing.
 
 /// What the self-test found.
+///
+/// # Examples
+///
+/// ```
+/// if stillpoint::machine().self_test() == stillpoint::SelfTest::Failed {
+///     eprintln!("this kernel's rseq is broken");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SelfTest {

@@ -32,9 +32,21 @@ pub enum Tier {
 
 impl Tier {
     /// All tiers, highest first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(stillpoint::Tier::ALL.is_sorted_by(|a, b| a > b));
+    /// ```
     pub const ALL: [Tier; 3] = [Tier::Rseq, Tier::Membarrier, Tier::Fence];
 
     /// The name that `STILLPOINT_TIER` takes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(stillpoint::Tier::Rseq.name(), "rseq");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Tier::Rseq => "rseq",
@@ -56,6 +68,13 @@ impl fmt::Display for Tier {
 }
 
 /// The error of parsing a [`Tier`].
+///
+/// # Examples
+///
+/// ```
+/// let error = "fast".parse::<stillpoint::Tier>().unwrap_err();
+/// assert!(error.to_string().contains("fast"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownTier(String);
 

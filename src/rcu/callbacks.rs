@@ -313,6 +313,19 @@ impl Domain {
     }
 
     /// How many callbacks are queued and have not run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    /// let domain = Domain::new();
+    /// let guard = domain.read();
+    /// domain.retire("held up by the guard");
+    /// assert_eq!(domain.pending(), 1);
+    /// drop(guard);
+    /// domain.barrier();
+    /// assert_eq!(domain.pending(), 0);
+    /// ```
     pub fn pending(&self) -> u64 {
         self.callbacks.pending()
     }

@@ -152,6 +152,14 @@ unsafe impl<T: Send + Sync, D: DomainRef + Sync> Sync for RcuCell<T, D> {}
 
 impl<T> RcuCell<T> {
     /// A cell of the global domain. Allocates.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::{self, RcuCell};
+    /// let cell = RcuCell::new("value");
+    /// assert_eq!(*cell.load(&rcu::read()), "value");
+    /// ```
     pub fn new(value: T) -> RcuCell<T> {
         RcuCell::new_in(value, Global)
     }
@@ -174,6 +182,16 @@ impl<T, D: DomainRef> RcuCell<T, D> {
     }
 
     /// The domain that protects this cell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::{Domain, RcuCell};
+    /// let cell = RcuCell::new(1);
+    /// let guard = cell.domain().read();
+    /// assert_eq!(*cell.load(&guard), 1);
+    /// assert!(std::ptr::eq(cell.domain(), Domain::global()));
+    /// ```
     pub fn domain(&self) -> &Domain {
         self.domain.domain()
     }
@@ -186,6 +204,15 @@ impl<T, D: DomainRef> RcuCell<T, D> {
     ///
     /// If the guard is of another domain. For the global domain this is decided when compiling
     /// the caller; for others it is one comparison.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::{self, RcuCell};
+    /// let names = RcuCell::new(vec!["a", "b"]);
+    /// let guard = rcu::read();
+    /// assert_eq!(names.load(&guard)[1], "b");
+    /// ```
     #[inline(always)]
     pub fn load<'g>(&'g self, guard: &'g ReadGuard<'_>) -> &'g T {
         self.check(guard);
@@ -219,6 +246,13 @@ impl<T, D: DomainRef> RcuCell<T, D> {
     }
 
     /// The value, without waiting: nobody else can hold a reference to it any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = stillpoint::rcu::RcuCell::new(String::from("value"));
+    /// assert_eq!(cell.into_inner(), "value");
+    /// ```
     pub fn into_inner(self) -> T {
         let mut this = ManuallyDrop::new(self);
         // Relaxed: as in `get_mut`.
@@ -241,6 +275,15 @@ impl<T: Send + 'static, D: DomainRef> RcuCell<T, D> {
     /// Replaces the value. The old one is dropped after a grace period.
     ///
     /// Never waits; may be called with a guard alive. Readers that come later see the new value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::{self, RcuCell};
+    /// let cell = RcuCell::new(1);
+    /// cell.store(2);
+    /// assert_eq!(*cell.load(&rcu::read()), 2);
+    /// ```
     pub fn store(&self, value: T) {
         let old = self.exchange(Slot::boxed(value));
         // SAFETY: just unlinked, so nobody retires it again.
@@ -430,6 +473,15 @@ impl<T: Send + 'static, D: DomainRef> Removed<T, D> {
     /// # Deadlock
     ///
     /// As for [`Domain::synchronize`]: not with a guard of the cell's domain alive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::RcuCell;
+    /// let cell = RcuCell::new(vec![1]);
+    /// let old: Vec<i32> = cell.swap(vec![2]).into_inner();
+    /// assert_eq!(old, [1]);
+    /// ```
     pub fn into_inner(self) -> T {
         self.domain.domain().synchronize();
         let mut this = ManuallyDrop::new(self);
@@ -465,6 +517,16 @@ impl<T: fmt::Debug + Send + 'static, D: DomainRef> fmt::Debug for Removed<T, D> 
 }
 
 /// The error of [`RcuCell::compare_exchange`].
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rcu::{self, RcuCell};
+/// let cell = RcuCell::new(1);
+/// let guard = rcu::read();
+/// let lost = cell.compare_exchange(&0, 5, &guard).unwrap_err();
+/// assert_eq!((*lost.current, lost.new), (1, 5));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompareExchangeError<'g, T> {
     /// The value that stands in the cell.

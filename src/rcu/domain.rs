@@ -176,6 +176,14 @@ pub struct DomainBuilder {
 impl DomainBuilder {
     /// Forces a tier no higher than this one. The process's own tier
     /// ([`Machine::tier`](crate::Machine::tier)) bounds it as well.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::{Tier, rcu::Domain};
+    /// let domain = Domain::builder().tier(Tier::Membarrier).build();
+    /// assert!(domain.tier() <= Tier::Membarrier);
+    /// ```
     pub const fn tier(mut self, highest: Tier) -> DomainBuilder {
         self.ceiling = highest;
         self
@@ -183,6 +191,14 @@ impl DomainBuilder {
 
     const_unless_modelled! {
         /// The domain. Allocates nothing.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use stillpoint::rcu::Domain;
+        /// let domain = Domain::builder().build();
+        /// domain.synchronize();
+        /// ```
         #[must_use]
         pub const fn build(self) -> Domain {
             Domain {
@@ -204,6 +220,14 @@ impl DomainBuilder {
 impl Domain {
     const_unless_modelled! {
         /// A domain of the process's tier. Allocates nothing; can stand in a `static`.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use stillpoint::rcu::Domain;
+        /// static DOMAIN: Domain = Domain::new();
+        /// assert_eq!(DOMAIN.pending(), 0);
+        /// ```
         #[must_use]
         pub const fn new() -> Domain {
             Domain::builder().build()
@@ -211,6 +235,13 @@ impl Domain {
     }
 
     /// Settings for a domain that differs from [`Domain::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::{Tier, rcu::Domain};
+    /// static FENCES_ONLY: Domain = Domain::builder().tier(Tier::Fence).build();
+    /// ```
     pub const fn builder() -> DomainBuilder {
         DomainBuilder { ceiling: Tier::Rseq }
     }
@@ -242,6 +273,19 @@ impl Domain {
     ///
     /// For each grace period, one of two holds: either the section sees everything that happened
     /// before the grace period began, or everything the section did happens before it ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::{Domain, RcuCell};
+    ///
+    /// static DOMAIN: Domain = Domain::new();
+    /// let cell = RcuCell::new_in(1, &DOMAIN);
+    /// let guard = DOMAIN.read();
+    /// let value = cell.load(&guard);
+    /// cell.store(2);
+    /// assert_eq!(*value, 1); // as long as the guard lives
+    /// ```
     #[inline(always)]
     pub fn read(&self) -> ReadGuard<'_> {
         // SAFETY: the gate's bound is nonzero only after `Lines` mapped that many lines behind

@@ -273,6 +273,15 @@ impl Domain {
     }
 
     /// How many grace periods of this domain have ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    /// let domain = Domain::new();
+    /// domain.synchronize();
+    /// assert_eq!(domain.grace_periods(), 1);
+    /// ```
     pub fn grace_periods(&self) -> u64 {
         self.grace.completed()
     }

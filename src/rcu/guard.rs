@@ -57,6 +57,13 @@ impl<'d> ReadGuard<'d> {
     }
 
     /// The domain whose grace periods wait for this guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::{self, Domain};
+    /// assert!(std::ptr::eq(rcu::read().domain(), Domain::global()));
+    /// ```
     #[inline(always)]
     pub fn domain(&self) -> &'d Domain {
         self.domain

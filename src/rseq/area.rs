@@ -19,6 +19,15 @@ pub(crate) use native::{cpu_id, hoisted_offset, preserving_errno, settle, with_s
 pub use native::{ensure_registered, thread_area};
 
 /// Who registered the threads' areas.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::area::Registrar;
+/// if let Ok(area) = stillpoint::machine().registration() {
+///     println!("{}", if area.registrar == Registrar::Libc { "libc" } else { "stillpoint" });
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registrar {
@@ -29,6 +38,15 @@ pub enum Registrar {
 }
 
 /// How the kernel treats a registration, which follows from its length.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::area::Mode;
+/// if let Ok(area) = stillpoint::machine().registration() {
+///     println!("optimized: {}", area.mode() == Mode::Optimized);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
@@ -39,6 +57,14 @@ pub enum Mode {
 }
 
 /// What this process knows about its registration.
+///
+/// # Examples
+///
+/// ```
+/// if let Ok(area) = stillpoint::machine().registration() {
+///     println!("{} bytes at {}", area.length, area.offset);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// Who registered.
@@ -53,28 +79,68 @@ pub struct Registration {
 
 impl Registration {
     /// How the kernel treats it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if let Ok(area) = stillpoint::machine().registration() {
+    ///     println!("{:?}", area.mode());
+    /// }
+    /// ```
     pub fn mode(&self) -> Mode {
         if self.length > super::abi::ORIGINAL_LENGTH { Mode::Optimized } else { Mode::Legacy }
     }
 
     /// True if the kernel fills `node_id` (Linux 6.3 and later).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if let Ok(area) = stillpoint::machine().registration() {
+    ///     println!("{}", area.has_node_id());
+    /// }
+    /// ```
     pub fn has_node_id(&self) -> bool {
         self.features >= 24
     }
 
     /// True if the kernel fills `mm_cid`, the concurrency id (Linux 6.3 and later).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if let Ok(area) = stillpoint::machine().registration() {
+    ///     println!("{}", area.has_mm_cid());
+    /// }
+    /// ```
     pub fn has_mm_cid(&self) -> bool {
         self.features >= 28
     }
 
     /// True if the area has the time-slice extension's control word (Linux 7.0 and later).
     /// Whether the kernel grants extensions is another question.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if let Ok(area) = stillpoint::machine().registration() {
+    ///     println!("{}", area.has_slice_ctrl());
+    /// }
+    /// ```
     pub fn has_slice_ctrl(&self) -> bool {
         self.features >= 32 && self.mode() == Mode::Optimized
     }
 }
 
 /// Why a process or thread has no registered area.
+///
+/// # Examples
+///
+/// ```
+/// if let Err(refusal) = stillpoint::machine().registration() {
+///     eprintln!("no rseq: {refusal}");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -223,6 +289,13 @@ mod native {
 
     /// Address of the calling thread's area, for tools that look into it. Null before
     /// anything is known.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rseq::area::{ensure_registered, thread_area};
+    /// assert!(!ensure_registered() || !thread_area().is_null());
+    /// ```
     pub fn thread_area() -> *const c_void {
         match offset() {
             0 => std::ptr::null(),

@@ -57,6 +57,18 @@ fn phase_at(mark: Mark, lines: isize) -> *mut Phase {
 /// # Safety
 ///
 /// The mark's line still lives.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::reader::{Line, NO_CPU, atomic_phase};
+/// use std::ptr::NonNull;
+///
+/// let line = Line::new(NO_CPU);
+/// let mark = NonNull::from(&line.phases[0]);
+/// // SAFETY: the line lives.
+/// assert_eq!(unsafe { atomic_phase(mark) }, mark.as_ptr());
+/// ```
 #[inline]
 pub unsafe fn atomic_phase(mark: Mark) -> *mut Phase {
     // SAFETY: the caller's promise.
@@ -165,21 +177,6 @@ mod native {
             // SAFETY: as the caller promises.
             return unsafe { enter_at(&stale, o) };
         }
-        #[cfg(stillpoint_mutants)]
-        if broken(Mutant::LateCommit) {
-            let mark: *mut Phase;
-            // SAFETY: as in `enter_at`, but for what the mutant breaks.
-            unsafe {
-                section!(
-                    @ "mutant/descriptor_late", "reader_enter", "landing_null",
-                    o = in(reg) o,
-                    gate = in(reg) gate,
-                    mark = out(reg) mark,
-                    options(nostack),
-                );
-            }
-            return NonNull::new(mark);
-        }
         // SAFETY: as the caller promises.
         unsafe { enter_at(gate, o) }
     }
@@ -214,25 +211,22 @@ mod native {
     ///
     /// `mark` came from [`enter`] on a gate whose lines still live, or is of a live line of
     /// [`NO_CPU`]; it is left once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rseq::reader::{Line, NO_CPU, leave_here};
+    /// use std::ptr::NonNull;
+    ///
+    /// let line = Line::new(NO_CPU);
+    /// // SAFETY: a live line of no CPU.
+    /// assert!(!unsafe { leave_here(NonNull::from(&line.phases[0])) });
+    /// ```
     #[inline(always)]
     pub unsafe fn leave_here(mark: Mark) -> bool {
         let o = hoisted_offset();
         if o == 0 {
             return false;
-        }
-        #[cfg(stillpoint_mutants)]
-        if broken(Mutant::LateCommit) {
-            // SAFETY: as below, but for what the mutant breaks.
-            unsafe {
-                section!(
-                    @ "mutant/descriptor_late", "reader_leave_here", "landing_cold",
-                    o = in(reg) o,
-                    mark = in(reg) mark.as_ptr(),
-                    cold = label { return false },
-                    options(nostack),
-                );
-            }
-            return true;
         }
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. The text adds one to a counter that the caller says is there. No
@@ -260,6 +254,19 @@ mod native {
     /// # Safety
     ///
     /// As for [`enter`], and `mark` is one for [`leave_here`], of this gate.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rseq::reader::{Gate, Line, NO_CPU, leave};
+    /// use std::ptr::NonNull;
+    /// use std::sync::atomic::{AtomicPtr, AtomicU32};
+    ///
+    /// let line = Line::new(NO_CPU);
+    /// let gate = Gate { phase: AtomicPtr::default(), slots: AtomicU32::new(0) };
+    /// // SAFETY: a live line of no CPU, and a gate without lines.
+    /// assert!(!unsafe { leave(&gate, NonNull::from(&line.phases[0])) });
+    /// ```
     #[inline(always)]
     pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
         let o = hoisted_offset();
@@ -269,21 +276,6 @@ mod native {
             return false;
         }
         let phase = phase_at(mark, -(cpu as isize));
-        #[cfg(stillpoint_mutants)]
-        if broken(Mutant::LateCommit) {
-            // SAFETY: as below, but for what the mutant breaks.
-            unsafe {
-                section!(
-                    @ "mutant/descriptor_late", "reader_leave", "landing_cold",
-                    o = in(reg) o,
-                    gate = in(reg) gate,
-                    mark = in(reg) phase,
-                    cold = label { return false },
-                    options(nostack),
-                );
-            }
-            return true;
-        }
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. Within the gate's bound, the text adds one to a counter that the
         // caller says is there. No stack is used.

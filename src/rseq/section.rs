@@ -28,13 +28,10 @@ macro_rules! text {
     };
 }
 
-/// One restartable section; see the module's head.
+/// One `asm!` with the descriptor of that name.
 #[cfg(target_arch = "x86_64")]
-macro_rules! section {
-    ($body:literal, $landing:literal, $($operands:tt)*) => {
-        $crate::rseq::section::section!(@ "descriptor", $body, $landing, $($operands)*)
-    };
-    (@ $descriptor:literal, $body:literal, $landing:literal, $($operands:tt)*) => {
+macro_rules! assemble {
+    ($descriptor:literal, $body:literal, $landing:literal, $($operands:tt)*) => {
         ::core::arch::asm!(
             $crate::rseq::section::text!($descriptor),
             $crate::rseq::section::text!("prologue"),
@@ -45,13 +42,10 @@ macro_rules! section {
         )
     };
 }
-/// One restartable section; see the module's head.
+/// One `asm!` with the descriptor of that name.
 #[cfg(target_arch = "aarch64")]
-macro_rules! section {
-    ($body:literal, $landing:literal, $($operands:tt)*) => {
-        $crate::rseq::section::section!(@ "descriptor", $body, $landing, $($operands)*)
-    };
-    (@ $descriptor:literal, $body:literal, $landing:literal, $($operands:tt)*) => {
+macro_rules! assemble {
+    ($descriptor:literal, $body:literal, $landing:literal, $($operands:tt)*) => {
         ::core::arch::asm!(
             $crate::rseq::section::text!($descriptor),
             $crate::rseq::section::text!("prologue"),
@@ -69,4 +63,21 @@ macro_rules! section {
     };
 }
 
-pub(crate) use {section, text};
+/// One restartable section; see the module's head.
+#[cfg(not(stillpoint_mutants))]
+macro_rules! section {
+    ($($parts:tt)*) => { $crate::rseq::section::assemble!("descriptor", $($parts)*) };
+}
+/// One restartable section, whose commit stands too late if the tests chose that mutant.
+#[cfg(stillpoint_mutants)]
+macro_rules! section {
+    ($($parts:tt)*) => {
+        if $crate::sync::mutant::broken($crate::sync::mutant::Mutant::LateCommit) {
+            $crate::rseq::section::assemble!("mutant/descriptor_late", $($parts)*)
+        } else {
+            $crate::rseq::section::assemble!("descriptor", $($parts)*)
+        }
+    };
+}
+
+pub(crate) use {assemble, section, text};
