@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
 use stillpoint::rseq::area::ensure_registered;
-use stillpoint::rseq::reader::{Gate, Line, Mark, NO_CPU, enter, leave};
+use stillpoint::rseq::reader::{Gate, Line, Mark, enter, leave};
 use surrounding::Surrounding;
 
 #[test]
@@ -256,8 +256,8 @@ fn allowed_cpus() -> Vec<usize> {
 fn bounds_of_gates() {
     // A thread of its own: it is moved about.
     std::thread::spawn(|| {
-        let mut lines = vec![Line::new(NO_CPU)];
-        lines.extend((0..libc::CPU_SETSIZE as u32).map(Line::new));
+        let mut lines: Vec<Line> =
+            (0..=libc::CPU_SETSIZE as usize).map(|_| Line::default()).collect();
         let phase = AtomicPtr::new(&mut lines[1].phases[0]);
         let gate = Gate { phase, slots: AtomicU32::new(0) };
         let cpus = allowed_cpus();

@@ -1,15 +1,15 @@
-// Count this CPU's `entered` word in the current phase.  Result: {mark}, the phase in that
-// CPU's line.  Loads may be reordered here, so the phase is tested on its own: the
+// Count this CPU's `entered` word in the current phase.  Results: {mark}, the phase in that
+// CPU's line, and the CPU.  Loads may be reordered here, so the phase is tested on its own: the
 // bound may be seen before it.  What it points at is ordered by the address.  No acquire: the
 // phase gates nothing, see src/rcu/domain.rs.
 // {gate}: the phase pointer, then the u32 bound.
 ldr {mark}, [{gate}]
 cbz {mark}, 53f
-ldr {x:w}, [{area}, 4]
+ldr {cpu:w}, [{area}, 4]
 ldr {y:w}, [{gate}, 8]
-cmp {x:w}, {y:w}
+cmp {cpu:w}, {y:w}
 b.hs 53f
-add {mark}, {mark}, {x}, lsl 7
+add {mark}, {mark}, {cpu}, lsl 7
 ldr {y}, [{mark}]
 add {y}, {y}, 1
 55:

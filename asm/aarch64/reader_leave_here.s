@@ -1,9 +1,7 @@
-// Count the `left` word beside the `entered` word that {mark} counted, if this is still the CPU
-// of that line.  The commit releases: the loads of the read-side critical section come before
-// the count.
+// Count the `left` word beside the `entered` word that {mark} counted, if this is still its CPU.
+// The commit releases: the loads of the read-side critical section come before the count.
 ldr {x:w}, [{area}, 4]
-ldr {y:w}, [{mark}, 16]
-cmp {x:w}, {y:w}
+cmp {x:w}, {cpu:w}
 b.ne 53f
 add {x}, {mark}, 8
 ldr {y}, [{x}]

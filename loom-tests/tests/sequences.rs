@@ -5,7 +5,7 @@ use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use loom::thread;
 use stillpoint::mutant::{Mutant, choose};
 use stillpoint::rseq::model;
-use stillpoint::rseq::reader::{Gate, Line, NO_CPU, Phase, enter, leave};
+use stillpoint::rseq::reader::{Gate, Line, Phase, enter, leave};
 
 struct Lines {
     gate: Gate,
@@ -14,8 +14,7 @@ struct Lines {
 
 impl Lines {
     fn new() -> Arc<Lines> {
-        let cpus = (0..model::CPUS as u32).map(Line::new);
-        let mut lines: Box<[Line]> = std::iter::once(Line::new(NO_CPU)).chain(cpus).collect();
+        let mut lines: Box<[Line]> = (0..=model::CPUS).map(|_| Line::default()).collect();
         let phase = AtomicPtr::new(&raw mut lines[1].phases[0]);
         Arc::new(Lines { gate: Gate { phase, slots: AtomicU32::new(model::CPUS as u32) }, lines })
     }

@@ -84,7 +84,7 @@ use super::grace::Grace;
 use super::guard::ReadGuard;
 use super::lines::Lines;
 use crate::machine::{Shape, Tier, fence, shape};
-use crate::rseq::reader::{self, Gate, Mark, Phase};
+use crate::rseq::reader::{self, Gate, Mark, NO_CPU, Phase};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{AtomicPtr, AtomicU32, Ordering, const_unless_modelled, thread_token};
 use std::fmt;
@@ -371,7 +371,7 @@ impl Domain {
         if !broken(Mutant::NoLightFence) {
             fence::light(tier);
         }
-        NonNull::from(phase)
+        Mark { phase: NonNull::from(phase), cpu: NO_CPU }
     }
 
     /// What *leave* does when the section did not end where it began, or not at the first attempt.
@@ -392,7 +392,7 @@ impl Domain {
         }
         // SAFETY: a phase of the line that counted, or of line 0, where no sequence stores; the lines
         // live as long as the domain.
-        let phase = unsafe { &*reader::atomic_phase(mark) };
+        let phase = unsafe { &*mark.atomic_phase() };
         // Release: partner is the acquire in `drained`.
         let order =
             if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };

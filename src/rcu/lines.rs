@@ -6,7 +6,6 @@
 pub(crate) use crate::rseq::reader::Line;
 
 use crate::machine::{Shape, Tier};
-use crate::rseq::reader::NO_CPU;
 use crate::sync::{AtomicPtr, Ordering, const_unless_modelled};
 
 /// Shards per CPU on the lower tiers. Threads are spread by hash: with one shard a CPU, two that run at
@@ -46,13 +45,10 @@ impl Lines {
     /// The lines, mapped now if they were not before.
     pub(super) fn get(&self, shape: Shape) -> &[Line] {
         let length = length(shape);
-        // Acquire: partner is the winner's release, after it wrote the lines.
+        // Acquire: partner is the winner's release, after it mapped zeroes.
         let mut first = self.first.load(Ordering::Acquire);
         if first.is_null() {
-            let fresh = memory::map(length, |line| match shape.tier {
-                Tier::Rseq if line > 0 => line as u32 - 1,
-                _ => NO_CPU,
-            });
+            let fresh = memory::map(length);
             // Before the pointer: whoever unmaps sees it. The same value from everyone.
             self.length.store(length, Ordering::Relaxed);
             match self.first.compare_exchange(
@@ -69,8 +65,8 @@ impl Lines {
                 }
             }
         }
-        // SAFETY: mapped with this length, for a domain's shape never changes; initialised;
-        // unmapped only by `drop`.
+        // SAFETY: mapped with this length, for a domain's shape never changes; zero is a
+        // count; unmapped only by `drop`.
         unsafe { std::slice::from_raw_parts(first, length) }
     }
 }
@@ -92,8 +88,8 @@ mod memory {
     use super::Line;
     use std::alloc::{Layout, handle_alloc_error};
 
-    /// Lines of the CPUs that `cpu_of` gives. Aborts like an allocation if there is no memory.
-    pub(super) fn map(length: usize, cpu_of: impl Fn(usize) -> u32) -> *mut Line {
+    /// Zeroed lines. Aborts like an allocation if there is no memory.
+    pub(super) fn map(length: usize) -> *mut Line {
         // A slice of them is far below isize::MAX: lengths are bounded by the CPU ceiling.
         let bytes = length * size_of::<Line>();
         // SAFETY: a fresh anonymous mapping touches nobody's memory.
@@ -110,12 +106,7 @@ mod memory {
         if p == libc::MAP_FAILED {
             handle_alloc_error(Layout::array::<Line>(length).unwrap_or(Layout::new::<Line>()));
         }
-        let first: *mut Line = p.cast();
-        for line in 0..length {
-            // SAFETY: within the mapping, which is page-aligned, and nobody else's yet.
-            unsafe { first.add(line).write(Line::new(cpu_of(line))) };
-        }
-        first
+        p.cast()
     }
 
     /// # Safety
@@ -131,8 +122,8 @@ mod memory {
 mod memory {
     use super::Line;
 
-    pub(super) fn map(length: usize, cpu_of: impl Fn(usize) -> u32) -> *mut Line {
-        let lines: Box<[Line]> = (0..length).map(|line| Line::new(cpu_of(line))).collect();
+    pub(super) fn map(length: usize) -> *mut Line {
+        let lines: Box<[Line]> = (0..length).map(|_| Line::default()).collect();
         Box::into_raw(lines).cast()
     }
 

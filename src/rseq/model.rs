@@ -97,7 +97,7 @@ pub unsafe fn enter(gate: &Gate) -> Option<Mark> {
     // Two operations: the token makes them one, as the section does.
     let count = counts.entered.load(Ordering::Relaxed);
     counts.entered.store(count + 1, Ordering::Relaxed);
-    Some(NonNull::from(counts))
+    Some(Mark { phase: NonNull::from(counts), cpu: script.cpu as u32 })
 }
 
 /// The modelled *leave* where the section was entered.
@@ -108,7 +108,7 @@ pub unsafe fn enter(gate: &Gate) -> Option<Mark> {
 pub unsafe fn leave_here(mark: Mark) -> bool {
     let script = script();
     // SAFETY: the caller's promise.
-    unsafe { !script.unregistered && script.cpu == mark.as_ref().cpu as usize && count_end(mark) }
+    !script.unregistered && script.cpu == mark.cpu as usize && unsafe { count_end(mark.phase) }
 }
 
 /// The modelled *leave* on any CPU.
@@ -118,16 +118,14 @@ pub unsafe fn leave_here(mark: Mark) -> bool {
 /// As for the real one.
 pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
     let script = script();
-    // SAFETY: the mark's line lives.
-    let cpu = unsafe { mark.as_ref() }.cpu;
     if script.unregistered
-        || cpu == NO_CPU
+        || mark.cpu == NO_CPU
         || script.cpu >= gate.slots.load(Ordering::Relaxed) as usize
     {
         return false;
     }
-    let lines = script.cpu as isize - cpu as isize;
-    let phase = mark.as_ptr().wrapping_byte_offset(lines * size_of::<Line>() as isize);
+    let lines = script.cpu as isize - mark.cpu as isize;
+    let phase = mark.phase.as_ptr().wrapping_byte_offset(lines * size_of::<Line>() as isize);
     // SAFETY: the caller promises lines for every CPU below the bound.
     NonNull::new(phase).is_some_and(|phase| unsafe { count_end(phase) })
 }

@@ -10,23 +10,17 @@ use std::ptr::NonNull;
 
 /// A CPU's counts in one phase: a cache line of its own, so that scanning the phase that
 /// readers have left does not disturb them. Both counts only ever rise.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Phase {
     /// Read-side critical sections that began here.
     pub entered: AtomicU64,
     /// Read-side critical sections that ended here.
     pub left: AtomicU64,
-    /// The CPU whose line this is, or [`NO_CPU`]. Constant while the line is in use.
-    pub cpu: u32,
 }
 
-/// The CPU of a line that is counted in atomically: no thread's CPU number, registered or
-/// not, is ever this.
-pub const NO_CPU: u32 = u32::MAX - 15;
-
 /// A CPU's counts. 128 bytes: adjacent lines are fetched in pairs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub struct Line {
     /// One of them is current.
@@ -43,53 +37,50 @@ pub struct Gate {
     pub slots: AtomicU32,
 }
 
-/// Where a section was counted: the phase in the line that counted.
-pub type Mark = NonNull<Phase>;
-
-/// The same phase in the line `lines` further on.
-fn phase_at(mark: Mark, lines: isize) -> *mut Phase {
-    mark.as_ptr().wrapping_byte_offset(lines * size_of::<Line>() as isize)
+/// Where a section was counted.
+///
+/// The CPU is there so that leaving compares a register: one load less than from the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The phase in the line that counted.
+    pub phase: NonNull<Phase>,
+    /// The CPU whose line it is, or [`NO_CPU`].
+    pub cpu: u32,
 }
 
-/// Where the section of `mark` can be left atomically: where it was counted, if that was
-/// atomic, else in the same phase of line 0.
-///
-/// # Safety
-///
-/// The mark's line still lives.
-///
-/// # Examples
-///
-/// ```
-/// use stillpoint::rseq::reader::{Line, NO_CPU, atomic_phase};
-/// use std::ptr::NonNull;
-///
-/// let line = Line::new(NO_CPU);
-/// let mark = NonNull::from(&line.phases[0]);
-/// // SAFETY: the line lives.
-/// assert_eq!(unsafe { atomic_phase(mark) }, mark.as_ptr());
-/// ```
-#[inline]
-pub unsafe fn atomic_phase(mark: Mark) -> *mut Phase {
-    // SAFETY: the caller's promise.
-    match unsafe { mark.as_ref() }.cpu {
-        NO_CPU => mark.as_ptr(),
-        cpu => phase_at(mark, -(cpu as isize) - 1),
+/// The CPU of a section that was counted atomically: no thread's CPU number, registered or
+/// not, is ever this.
+pub const NO_CPU: u32 = u32::MAX - 15;
+
+impl Mark {
+    /// The same phase in the line of CPU 0, if the section was counted by a sequence.
+    fn phase_of_cpu_0(self) -> Option<*mut Phase> {
+        let lines = (self.cpu != NO_CPU).then_some(self.cpu as usize)?;
+        Some(self.phase.as_ptr().wrapping_byte_sub(lines * size_of::<Line>()))
     }
-}
 
-impl Line {
-    /// An unused line of this CPU, or of [`NO_CPU`].
+    /// Where the section can be left atomically: where it was counted, if that was atomic, else
+    /// in the same phase of line 0.
     ///
     /// # Examples
     ///
     /// ```
-    /// use stillpoint::rseq::reader::Line;
-    /// assert_eq!(Line::new(3).phases[1].cpu, 3);
+    /// use stillpoint::rseq::reader::{Line, Mark, NO_CPU};
+    /// use std::ptr::NonNull;
+    ///
+    /// let lines = [Line::default(), Line::default()];
+    /// let [of_line_0, of_cpu_0] = lines.each_ref().map(|line| NonNull::from(&line.phases[1]));
+    /// let counted = Mark { phase: of_cpu_0, cpu: 0 };
+    /// assert_eq!(counted.atomic_phase(), of_line_0.as_ptr());
+    /// let atomically = Mark { phase: of_line_0, cpu: NO_CPU };
+    /// assert_eq!(atomically.atomic_phase(), of_line_0.as_ptr());
     /// ```
-    pub fn new(cpu: u32) -> Line {
-        let phase = || Phase { entered: AtomicU64::new(0), left: AtomicU64::new(0), cpu };
-        Line { phases: [phase(), phase()] }
+    #[inline]
+    pub fn atomic_phase(self) -> *mut Phase {
+        match self.phase_of_cpu_0() {
+            Some(phase) => phase.wrapping_byte_sub(size_of::<Line>()),
+            None => self.phase.as_ptr(),
+        }
     }
 }
 
@@ -104,7 +95,7 @@ pub use absent::{enter, leave, leave_here};
 
 #[cfg(stillpoint_sections)]
 mod native {
-    use super::{Gate, Line, Mark, NO_CPU, Phase, phase_at};
+    use super::{Gate, Line, Mark, Phase};
     use crate::rseq::area::hoisted_offset;
     use crate::rseq::section::section;
     #[cfg(stillpoint_mutants)]
@@ -116,7 +107,6 @@ mod native {
     const _: () = {
         assert!(size_of::<Line>() == 128 && size_of::<Phase>() == 64);
         assert!(offset_of!(Phase, entered) == 0 && offset_of!(Phase, left) == 8);
-        assert!(offset_of!(Phase, cpu) == 16);
         assert!(offset_of!(Gate, phase) == 0 && offset_of!(Gate, slots) == 8);
     };
 
@@ -132,18 +122,16 @@ mod native {
     /// # Safety
     ///
     /// If `gate.slots` is `n > 0`, `gate.phase` must point at phase 0 or 1 of the second of
-    /// `n + 1` contiguous [`Line`]s that live until every mark is left: the first of
-    /// [`NO_CPU`](super::NO_CPU), the others of the CPUs from 0.
+    /// `n + 1` contiguous [`Line`]s that live until every mark is left.
     ///
     /// # Examples
     ///
     /// ```
-    /// use stillpoint::rseq::reader::{Gate, Line, NO_CPU, enter, leave, leave_here};
+    /// use stillpoint::rseq::reader::{Gate, Line, enter, leave, leave_here};
     /// use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
     ///
     /// let cpus = 1024;
-    /// let mut lines = vec![Line::new(NO_CPU)];
-    /// lines.extend((0..cpus).map(Line::new));
+    /// let mut lines: Vec<Line> = (0..=cpus).map(|_| Line::default()).collect();
     /// let gate = Gate {
     ///     phase: AtomicPtr::new(&mut lines[1].phases[0]),
     ///     slots: AtomicU32::new(cpus),
@@ -184,7 +172,7 @@ mod native {
     /// [`enter`] with a known offset.
     #[inline(always)]
     unsafe fn enter_at(gate: &Gate, o: isize) -> Option<Mark> {
-        let mark: *mut Phase;
+        let (mark, cpu): (*mut Phase, u32);
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. The text reads the gate and, within its bound, adds one to a
         // counter that the caller says is there. No stack is used.
@@ -194,33 +182,34 @@ mod native {
                 o = in(reg) o,
                 gate = in(reg) gate,
                 mark = out(reg) mark,
+                cpu = out(reg) cpu,
                 options(nostack),
             );
         }
-        NonNull::new(mark)
+        NonNull::new(mark).map(|phase| Mark { phase, cpu })
     }
 
     /// Tries once to count the end of a section where its beginning was counted. Returns
-    /// false, with nothing counted, if the section was aborted or the thread is not on the CPU of
-    /// that line, as it never is if that is [`NO_CPU`].
+    /// false, with nothing counted, if the section was aborted or the thread is not on the mark's
+    /// CPU, as it never is if that is [`NO_CPU`](super::NO_CPU).
     ///
     /// One section; `left += 1` commits, and releases: everything before it in program order
     /// happens before whoever acquires the count. Async-signal-safe.
     ///
     /// # Safety
     ///
-    /// `mark` came from [`enter`] on a gate whose lines still live, or is of a live line of
-    /// [`NO_CPU`]; it is left once.
+    /// `mark` came from [`enter`] on a gate whose lines still live, or has
+    /// [`NO_CPU`](super::NO_CPU); it is left once.
     ///
     /// # Examples
     ///
     /// ```
-    /// use stillpoint::rseq::reader::{Line, NO_CPU, leave_here};
-    /// use std::ptr::NonNull;
+    /// use stillpoint::rseq::reader::{Line, Mark, NO_CPU, leave_here};
     ///
-    /// let line = Line::new(NO_CPU);
-    /// // SAFETY: a live line of no CPU.
-    /// assert!(!unsafe { leave_here(NonNull::from(&line.phases[0])) });
+    /// let line = Line::default();
+    /// let mark = Mark { phase: (&line.phases[0]).into(), cpu: NO_CPU };
+    /// // SAFETY: a mark of no CPU.
+    /// assert!(!unsafe { leave_here(mark) });
     /// ```
     #[inline(always)]
     pub unsafe fn leave_here(mark: Mark) -> bool {
@@ -235,7 +224,8 @@ mod native {
             section!(
                 "reader_leave_here", "landing_cold",
                 o = in(reg) o,
-                mark = in(reg) mark.as_ptr(),
+                mark = in(reg) mark.phase.as_ptr(),
+                cpu = in(reg) mark.cpu,
                 cold = label { return false },
                 options(nostack),
             );
@@ -245,8 +235,8 @@ mod native {
 
     /// Tries once to count the end of a section on the line of the CPU the caller runs on
     /// now, whichever counted its beginning. Returns false, with nothing counted, if the
-    /// section was aborted, the thread is not registered, its CPU has no line, or the mark's
-    /// line is of [`NO_CPU`].
+    /// section was aborted, the thread is not registered, its CPU has no line, or the mark
+    /// has [`NO_CPU`](super::NO_CPU).
     ///
     /// One section; commits and releases as [`leave_here`]. Any thread may call it, on any
     /// CPU. Async-signal-safe.
@@ -258,24 +248,19 @@ mod native {
     /// # Examples
     ///
     /// ```
-    /// use stillpoint::rseq::reader::{Gate, Line, NO_CPU, leave};
-    /// use std::ptr::NonNull;
+    /// use stillpoint::rseq::reader::{Gate, Line, Mark, NO_CPU, leave};
     /// use std::sync::atomic::{AtomicPtr, AtomicU32};
     ///
-    /// let line = Line::new(NO_CPU);
+    /// let line = Line::default();
+    /// let mark = Mark { phase: (&line.phases[0]).into(), cpu: NO_CPU };
     /// let gate = Gate { phase: AtomicPtr::default(), slots: AtomicU32::new(0) };
-    /// // SAFETY: a live line of no CPU, and a gate without lines.
-    /// assert!(!unsafe { leave(&gate, NonNull::from(&line.phases[0])) });
+    /// // SAFETY: a mark of no CPU, and a gate without lines.
+    /// assert!(!unsafe { leave(&gate, mark) });
     /// ```
     #[inline(always)]
     pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
         let o = hoisted_offset();
-        // SAFETY: the mark's line lives.
-        let cpu = unsafe { mark.as_ref() }.cpu;
-        if o == 0 || cpu == NO_CPU {
-            return false;
-        }
-        let phase = phase_at(mark, -(cpu as isize));
+        let Some(phase) = mark.phase_of_cpu_0().filter(|_| o != 0) else { return false };
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. Within the gate's bound, the text adds one to a counter that the
         // caller says is there. No stack is used.

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
-use stillpoint::rseq::reader::{Gate, Line, NO_CPU, Phase, enter, leave, leave_here};
+use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
 
 const CPUS: usize = 1024;
 /// No wrapper around a sequence is longer than this.
@@ -92,7 +92,7 @@ extern "C" fn attempt_leave_here(arena: &Arena) -> bool {
     // SAFETY: the mark is one that `enter` could just have given, on the CPU the thread was on then.
     unsafe {
         let cpu = thread_area().cast::<u32>().add(1).read_volatile();
-        leave_here(NonNull::from(&arena.lines[cpu as usize + 1].phases[0]))
+        leave_here(Mark { phase: NonNull::from(&arena.lines[cpu as usize + 1].phases[0]), cpu })
     }
 }
 
@@ -100,7 +100,7 @@ extern "C" fn attempt_leave_here(arena: &Arena) -> bool {
 extern "C" fn attempt_leave(arena: &Arena) -> bool {
     // SAFETY: the gate describes the arena's lines, which stay mapped; the mark is one that
     // `enter` could have given.
-    unsafe { leave(&arena.gate, NonNull::from(&arena.lines[1].phases[0])) }
+    unsafe { leave(&arena.gate, Mark { phase: NonNull::from(&arena.lines[1].phases[0]), cpu: 0 }) }
 }
 
 impl Arena {
@@ -118,11 +118,6 @@ impl Arena {
             if p == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
-            let lines = p.cast::<Line>();
-            for cpu in 0..CPUS {
-                lines.add(cpu + 1).write(Line::new(cpu as u32));
-            }
-            lines.write(Line::new(NO_CPU));
             &*p.cast::<Arena>()
         };
         arena.gate.phase.store((&raw const arena.lines[1].phases[0]).cast_mut(), SeqCst);
