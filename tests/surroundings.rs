@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
 use stillpoint::rseq::area::ensure_registered;
-use stillpoint::rseq::reader::{Gate, Line, Mark, enter, leave};
+use stillpoint::rseq::reader::{Gate, Line, Mark, enter, leave, leave_here};
 use surrounding::Surrounding;
 
 #[test]
@@ -280,9 +280,16 @@ fn bounds_of_gates() {
             let mark = enter_soon(&gate);
             assert_eq!(mark.is_some(), cpu <= bound, "CPU {cpu}, bound {bound}");
             if let Some(mark) = mark {
-                // A gate that has lost its slots takes no leave either.
+                // Nor is it left on another CPU where it was entered,
+                for &other in cpus.iter().filter(|&&other| other != cpu) {
+                    pin(other);
+                    // SAFETY: a mark that this gate gave, to live lines.
+                    assert!(!(0..100).any(|_| unsafe { leave_here(mark) }), "CPU {other}");
+                }
+                pin(cpu);
+                // nor by a gate that has lost its slots.
                 gate.slots.store(0, SeqCst);
-                // SAFETY: a mark that this gate gave, to live lines.
+                // SAFETY: as above.
                 assert!(!(0..100).any(|_| unsafe { leave(&gate, mark) }));
                 gate.slots.store(bound as u32 + 1, SeqCst);
                 // SAFETY: as above; nothing was counted yet.

@@ -28,7 +28,7 @@ fn is_caught(test: &str, mutant: Mutant, tier: Tier, how: fn(Tier) -> u64) -> bo
         std::process::exit(if violations > 0 { 3 } else { 0 });
     }
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(CHILD, "1")
         .output()
         .unwrap();

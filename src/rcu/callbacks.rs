@@ -136,10 +136,12 @@ impl Callbacks {
             };
             // SAFETY: the contract of `push`: this is the one call.
             let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { call(header) }));
-            // The hook has printed the panic; the rest must run all the same. The payload is forgotten:
-            // dropping it could panic again.
-            if let Err(payload) = outcome {
-                std::mem::forget(payload);
+            // The hook has printed the panic; the rest must run all the same, even if dropping
+            // the payload panics again.
+            if let Err(payload) = outcome
+                && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+            {
+                std::mem::forget(again);
             }
             // Release: partner is the acquire in `pending`.
             self.done.fetch_add(1, Ordering::Release);

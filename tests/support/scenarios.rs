@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread::scope;
-use stillpoint::rcu::{self, Domain, RcuCell};
+use stillpoint::rcu::{self, Domain, RcuCell, SendGuard};
 use stillpoint::rseq::area::{Registrar, ensure_registered, thread_area};
 use stillpoint::{Tier, machine};
 
@@ -99,6 +99,8 @@ fn one_thread_foreign() {
     });
 }
 
+const UNREGISTER: c_int = 1;
+
 /// Unregisters the calling thread's area, or registers it again.
 fn rseq(flags: c_int) -> c_int {
     let Ok(registration) = machine().registration() else { return 0 };
@@ -113,7 +115,6 @@ fn one_thread_unregistered() {
     if machine().registration().is_err() {
         return println!("nobody is registered");
     }
-    const UNREGISTER: c_int = 1;
     protects(|hold| {
         let by_sequence = rcu::read();
         assert!(ensure_registered());
@@ -138,7 +139,31 @@ fn one_thread_unregistered() {
         assert!(ensure_registered());
         drop(by_fallback);
     });
+    left_by_strangers();
     workload::values();
+}
+
+/// Guards that registered threads make and an unregistered one drops, while the former go on
+/// reading on the same CPUs: a count lost is a grace period that never ends.
+fn left_by_strangers() {
+    let (guards, strangers) = mpsc::sync_channel::<Vec<SendGuard<'_>>>(4);
+    scope(|s| {
+        s.spawn(|| {
+            if !we_register() {
+                assert_eq!(rseq(UNREGISTER), 0);
+            } else {
+                Filter::new(&[Rule::rseq(libc::EPERM)]).install().unwrap();
+            }
+            strangers.into_iter().for_each(drop);
+            assert!(we_register() || !ensure_registered());
+        });
+        for _ in 0..500 {
+            guards.send((0..100).map(|_| rcu::read().into_send()).collect()).unwrap();
+            (0..500).for_each(|_| drop(rcu::read()));
+        }
+        drop(guards);
+    });
+    rcu::synchronize();
 }
 
 /// Handlers that are the first in their thread to use the library; `errno` survives it.
