@@ -3,7 +3,7 @@
 use super::surrounding::Surrounding;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// The line that a scenario prints last.
@@ -55,18 +55,17 @@ pub(crate) fn run_for(
     surrounding: &Surrounding,
 ) -> Option<Outcome> {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut command = surrounding.command(scenario).unwrap();
-    command.stdin(std::process::Stdio::null());
-    command.stdout(writer.try_clone().unwrap()).stderr(writer);
-    let mut child = match command.spawn() {
+    // The command's own ends of the pipe are gone with it: then the child's are the last.
+    let spawned = surrounding.command(scenario).and_then(|mut command| {
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()
+    });
+    let mut child = match spawned {
         Ok(child) => child,
         Err(e) => {
             println!("SKIPPED {scenario} in {surrounding:?}: {e}");
             return None;
         }
     };
-    // The pipe ends when the last writer is gone; the command is one.
-    drop(command);
     let output = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).map(|_| String::from_utf8_lossy(&bytes).into_owned())
