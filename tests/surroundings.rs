@@ -137,7 +137,6 @@ fn membarrier_denied_in_part() {
 }
 
 #[test]
-#[ignore = "fails: a domain of the Membarrier tier assumes that plain membarrier was granted"]
 fn plain_membarrier_denied() {
     let denied = Surrounding::ordinary().rule(PLAIN);
     for wish in ["membarrier", "fence", "rseq"] {
@@ -147,7 +146,6 @@ fn plain_membarrier_denied() {
 }
 
 #[test]
-#[ignore = "fails: a membarrier that does nothing but succeed is believed"]
 fn membarrier_ignored() {
     let ignored = Surrounding::ordinary().rule(Rule::membarrier(0));
     expect(&ignored, Tier::Fence, "membarrier");
@@ -390,7 +388,6 @@ fn late_refusal() {
 }
 
 #[test]
-#[ignore = "fails: a refused barrier poisons a lock, and no retirer ever collects again"]
 fn retirers_after_refusal() {
     if filters_work() {
         in_each("retirers after a refusal");

@@ -9,7 +9,7 @@ ldr {cpu:w}, [{area}, 4]
 ldr {y:w}, [{gate}, 8]
 cmp {cpu:w}, {y:w}
 b.hs 53f
-add {mark}, {mark}, {cpu}, lsl 7
+add {mark}, {mark}, {cpu:x}, lsl 7
 ldr {y}, [{mark}]
 add {y}, {y}, 1
 55:

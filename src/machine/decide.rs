@@ -39,14 +39,22 @@ pub(crate) struct Decision {
 impl Decision {
     /// The best tier that the facts allow, whatever was wished for.
     pub(crate) fn best(&self) -> Tier {
-        let sections = self.registration.is_ok() && self.self_test == SelfTest::Passed;
-        if sections && self.rseq_broadcast.is_ok() {
-            Tier::Rseq
-        } else if self.plain_broadcast.is_ok() {
-            Tier::Membarrier
-        } else {
-            Tier::Fence
-        }
+        self.at_most(Tier::Rseq)
+    }
+
+    /// The best tier that the facts allow and that is no higher than `ceiling`.
+    pub(crate) fn at_most(&self, ceiling: Tier) -> Tier {
+        let possible = |tier: &Tier| match tier {
+            Tier::Rseq => {
+                self.registration.is_ok()
+                    && self.self_test == SelfTest::Passed
+                    && self.rseq_broadcast.is_ok()
+            }
+            Tier::Membarrier => self.plain_broadcast.is_ok(),
+            Tier::Fence => true,
+        };
+        let mut tiers = Tier::ALL.into_iter().filter(|tier| *tier <= ceiling);
+        tiers.find(possible).unwrap_or(Tier::Fence)
     }
 
     fn make() -> Decision {
@@ -63,7 +71,7 @@ impl Decision {
             slots_source,
         };
         decision.tier = match decision.wish {
-            Wish::AtMost(tier) => decision.best().min(tier),
+            Wish::AtMost(tier) => decision.at_most(tier),
             Wish::None | Wish::Unknown => decision.best(),
         };
         decision
@@ -174,12 +182,12 @@ mod tests {
     use super::*;
     use crate::rseq::area::Registrar;
 
-    fn with(
+    fn decision(
         registration: Result<Registration, Refusal>,
         self_test: SelfTest,
         rseq_broadcast: Result<(), i32>,
         plain_broadcast: Result<(), i32>,
-    ) -> Tier {
+    ) -> Decision {
         Decision {
             tier: Tier::Fence,
             registration,
@@ -190,11 +198,11 @@ mod tests {
             slots: 1,
             slots_source: Source::Possible,
         }
-        .best()
     }
 
     #[test]
     fn every_missing_piece_costs_a_tier() {
+        let with = |area, test, rseq, plain| decision(area, test, rseq, plain).best();
         let area = Registration { registrar: Registrar::Libc, length: 32, features: 28, offset: 8 };
         let eperm = Err(libc::EPERM);
         assert_eq!(with(Ok(area), SelfTest::Passed, Ok(()), Ok(())), Tier::Rseq);
@@ -206,5 +214,9 @@ mod tests {
         let refused = Err(Refusal::Denied(libc::ENOSYS));
         assert_eq!(with(refused, SelfTest::NotRun, Ok(()), Ok(())), Tier::Membarrier);
         assert_eq!(with(refused, SelfTest::NotRun, eperm, eperm), Tier::Fence);
+        // The plain broadcast may be refused although the other is granted.
+        let decision = decision(Ok(area), SelfTest::Passed, Ok(()), eperm);
+        assert_eq!(decision.best(), Tier::Rseq);
+        assert_eq!(decision.at_most(Tier::Membarrier), Tier::Fence);
     }
 }

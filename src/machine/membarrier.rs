@@ -20,20 +20,21 @@ pub(crate) fn call(_: libc::c_int) -> Result<i32, i32> {
     Err(libc::ENOSYS)
 }
 
-/// Registers the process for a broadcast and tries it once.
+/// Registers the process for a broadcast and tries it once. The kernel must name it first:
+/// emulators exist that accept every command and do nothing.
 ///
 /// Cheap (microseconds) as long as the process has one thread, a kernel grace period
 /// (milliseconds) afterwards: hence the early constructor.
 fn enable(register: libc::c_int, command: libc::c_int) -> Result<(), i32> {
+    if call(abi::MEMBARRIER_QUERY)? & command == 0 {
+        return Err(libc::EINVAL);
+    }
     call(register)?;
     call(command).map(drop)
 }
 
 /// The broadcast that also aborts sections (Linux 5.10).
 pub(crate) fn enable_rseq() -> Result<(), i32> {
-    if call(abi::MEMBARRIER_QUERY)? & abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ == 0 {
-        return Err(libc::EINVAL);
-    }
     enable(abi::MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ, abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ)
 }
 

@@ -39,7 +39,11 @@ pub(crate) struct Shape {
 #[inline]
 pub(crate) fn shape(ceiling: Tier) -> Shape {
     let decision = decide::decision();
-    Shape { tier: decision.tier.min(ceiling), slots: decision.slots }
+    let tier = match ceiling.min(decision.tier) {
+        tier if tier == decision.tier => tier,
+        lower => decision.at_most(lower),
+    };
+    Shape { tier, slots: decision.slots }
 }
 
 /// The shape of a domain in a model: the tier it asks for, and the model's CPUs.

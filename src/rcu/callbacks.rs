@@ -26,6 +26,7 @@ use crate::sync::{
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
+use std::sync::TryLockError;
 
 /// Callbacks after which a retirer looks whether some can run.
 const BATCH: u64 = if cfg!(stillpoint_loom) { 1 } else { 64 };
@@ -151,7 +152,12 @@ impl Callbacks {
 
     /// Runs what can run without waiting, unless somebody else is at it.
     fn collect(&self, domain: &Domain) {
-        let Ok(mut waiting) = self.waiting.try_lock() else { return };
+        let mut waiting = match self.waiting.try_lock() {
+            Ok(waiting) => waiting,
+            // A barrier that could not broadcast panicked, and left everything in its place.
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         loop {
             let Some(batch) = waiting.take().or_else(|| self.take(domain)) else { return };
             if !domain.grace.advance(domain, batch.target) && !broken(Mutant::EarlyCallback) {
@@ -180,7 +186,7 @@ impl Callbacks {
         );
         // Twice: once for what was queued before, once for what those callbacks queued.
         for _ in 0..2 {
-            // A poisoned lock cannot be: panics of callbacks are caught.
+            // Poisoned, if a barrier could not broadcast and panicked: everything is in its place.
             let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
             let mut seen_incoming = false;
             while !seen_incoming {

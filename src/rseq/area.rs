@@ -364,7 +364,7 @@ mod native {
     ///
     /// ```
     /// if stillpoint::rseq::area::ensure_registered() {
-    ///     println!("the calling thread can run sequences");
+    ///     println!("the calling thread is registered");
     /// }
     /// ```
     pub fn ensure_registered() -> bool {

@@ -390,11 +390,10 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     };
     let section = descriptor.start..descriptor.start + descriptor.length;
     let (start, end) = (section.start, section.end);
-    let code = cpu::instructions(entry, end + 1);
+    let code = cpu::instructions(entry, end);
     let first = code.iter().position(|&at| at == start).expect("start is an instruction");
-    // The section proper, two instructions behind it, and the two that plant its descriptor.
-    let stops: Vec<u64> =
-        code[first - 2..].iter().copied().take_while(|&at| at <= end + 8).collect();
+    // The section proper, the instruction behind it, and the two that plant its descriptor.
+    let stops: Vec<u64> = code[first - 2..].to_vec();
     let cpus = allowed_cpus();
 
     let mut outcome = Outcome { stops: 0, inside: 0, failures: Vec::new() };

@@ -91,7 +91,14 @@ fn guards() {
 fn domains() {
     for tier in Tier::ALL {
         let domain = Arc::new(Domain::builder().tier(tier).build());
-        assert_eq!(domain.tier(), tier.min(machine().tier()));
+        let expected = match tier.min(machine().tier()) {
+            // The plain broadcast may be refused where the one with rseq is granted.
+            Tier::Membarrier if !machine().to_string().contains("\nmembarrier: yes\n") => {
+                Tier::Fence
+            }
+            tier => tier,
+        };
+        assert_eq!(domain.tier(), expected);
         let cell = RcuCell::new_in(Tracked::new(1), domain.clone());
         let guard = domain.read();
         let witness = cell.load(&guard).witness();
@@ -147,8 +154,8 @@ unsafe extern "C" fn part_with_key(_: *mut c_void) {
     part();
 }
 
-/// Thread-local destructors, std's and then those of pthread keys; some in threads that have not used the
-/// library before.
+/// Thread-local destructors, std's and then those of pthread keys; some in threads that have not
+/// used the library before.
 fn destructors() {
     thread_local!(static PARTING: Cell<Option<Parting>> = const { Cell::new(None) });
     let mut key = 0;

@@ -7,10 +7,12 @@
 .quad 51f, 55f - 51f, 54f
 .popsection
 .pushsection __rseq_cs_ptr_array, "aw", @progbits
+.balign 8
 48:
 .quad 50b
 .popsection
 .pushsection __rseq_exit_point_array, "aw", @progbits
+.balign 8
 49:
 .quad 51f, 53f
 .popsection

@@ -1,8 +1,9 @@
 //! Audits the restartable sections of an ELF file: descriptors, pointers, exit points, code.
 //!
 //! The file may be of either architecture, whatever the host is; it may be position
-//! independent or not, an executable or a shared object. [`Image::load`] puts into the tables what the
-//! dynamic loader would (before it adds the load bias); [`audit`] then says what is wrong.
+//! independent or not, an executable or a shared object. [`Image::load`] puts into the tables
+//! what the dynamic loader would (before it adds the load bias); [`audit`] then says what is
+//! wrong.
 
 mod aarch64;
 pub(crate) mod sketch;
