@@ -1,6 +1,7 @@
 //! The domain under stress, on every tier that this process has.
 //!
-//! Ten seconds a tier; `STILLPOINT_STRESS_SECONDS=3600 cargo test --release --test stress` for more.
+//! Ten seconds a tier; `STILLPOINT_STRESS_SECONDS=3600 cargo test --release --test stress` for
+//! more.
 
 #![cfg(target_os = "linux")]
 

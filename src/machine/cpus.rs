@@ -14,8 +14,8 @@ pub(crate) const CEILING: u32 = 1 << 16;
 pub(crate) enum Source {
     /// `/sys/devices/system/cpu/possible`.
     Possible,
-    /// That was absent or unreadable; the highest of the affinity mask and libc's count. CPUs beyond
-    /// it use the fallback.
+    /// That was absent or unreadable; the highest of the affinity mask and libc's count. CPUs
+    /// beyond it use the fallback.
     Guess,
 }
 

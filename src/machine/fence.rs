@@ -3,17 +3,17 @@
 //! Rust has no such fence, so here is the assumption in prose. Let a reader do, in program
 //! order, a store A, [`light`], a load B; let an updater do a store C, [`heavy`], a load D.
 //!
-//! * **Either** the reader's thread passes the point of its `light` after the broadcast
-//!   reached it: then B sees C and all that came before it. On the `Rseq` tier this holds in
-//!   particular for a section that starts after the broadcast; one that was running when the broadcast came
+//! * **Either** the reader's thread passes the point of its `light` after the broadcast reached
+//!   it: then B sees C and all that came before it. On the `Rseq` tier this holds in particular
+//!   for a section that starts after the broadcast; one that was running when the broadcast came
 //!   has committed before it, or is aborted and starts again, after it.
 //! * **Or** it passed it before: then D sees A and all that came before it.
 //!
 //! Two `light`s order nothing between their threads. On x86-64 and aarch64 Linux this is what
-//! `membarrier` gives: each CPU that runs a thread of the process executes a full barrier
-//! between two of that thread's instructions, and threads that do not run pass one in the scheduler.
-//! `light` then only has to stop the compiler. On the `Fence` tier both are full fences, and
-//! the two cases are those of store buffering.
+//! `membarrier` gives: each CPU that runs a thread of the process executes a full barrier between
+//! two of that thread's instructions, and threads that do not run pass one in the scheduler.
+//! `light` then only has to stop the compiler. On the `Fence` tier both are full fences, and the
+//! two cases are those of store buffering.
 
 use super::Tier;
 use crate::sync::{Ordering, fence};

@@ -2,17 +2,17 @@
 //!
 //! # State
 //!
-//! *Incoming*: a stack that anyone pushes to with one compare-and-swap, inside readers and callbacks too.
-//! *Waiting*: at most one batch, taken from incoming whole, with the grace-period number it waits
-//! for; under a lock. The number is taken after the batch, so it covers every callback in
-//! it, and pushing needs neither number nor fence.
+//! *Incoming*: a stack that anyone pushes to with one compare-and-swap, inside readers and
+//! callbacks too. *Waiting*: at most one batch, taken from incoming whole, with the grace-period
+//! number it waits for; under a lock. The number is taken after the batch, so it covers every
+//! callback in it, and pushing needs neither number nor fence.
 //!
 //! # Who runs them
 //!
 //! Retirers, in passing: every [`BATCH`]th, and one that comes [`PATIENCE`] after the last
-//! attempt, tries the lock and advances the grace period as far as it goes without waiting. So a slow trickle
-//! keeps at most a few objects back, a flood frees in batches, and nobody blocks. `barrier`
-//! waits and runs everything; dropping the domain runs the rest.
+//! attempt, tries the lock and advances the grace period as far as it goes without waiting. So a
+//! slow trickle keeps at most a few objects back, a flood frees in batches, and nobody blocks.
+//! `barrier` waits and runs everything; dropping the domain runs the rest.
 //!
 //! The lock is held while callbacks run, so that whoever gets it after them knows they are
 //! done: that is what `barrier` promises. A callback that itself retires only pushes.
@@ -230,13 +230,14 @@ impl<F: FnOnce()> Deferred<F> {
 }
 
 impl Domain {
-    /// Runs `callback` after a grace period, on some thread that retires something into this domain, or
-    /// calls [`barrier`](Domain::barrier), or drops the domain.
+    /// Runs `callback` after a grace period, on some thread that retires something into this
+    /// domain, or calls [`barrier`](Domain::barrier), or drops the domain.
     ///
     /// Never blocks; may be called with a guard alive, inside a callback, while panicking, in
-    /// thread-local destructors. One allocation, one compare-and-swap; every 64th call, or after some milliseconds,
-    /// it also advances the grace period and runs callbacks that are due. A callback's panic is
-    /// caught and reported by the panic hook. Callbacks of one domain run in no particular order.
+    /// thread-local destructors. One allocation, one compare-and-swap; every 64th call, or after
+    /// some milliseconds, it also advances the grace period and runs callbacks that are due. A
+    /// callback's panic is caught and reported by the panic hook. Callbacks of one domain run in
+    /// no particular order.
     ///
     /// Not for signal handlers: it allocates.
     ///
@@ -293,8 +294,8 @@ impl Domain {
 
     /// Waits until every callback queued before the call has run, and those that they queued.
     ///
-    /// Also waits for callbacks that are running in other threads. Callbacks queued meanwhile by others may
-    /// run too. May be called concurrently.
+    /// Also waits for callbacks that are running in other threads. Callbacks queued meanwhile by
+    /// others may run too. May be called concurrently.
     ///
     /// # Deadlock
     ///
@@ -340,8 +341,8 @@ impl Domain {
 }
 
 impl Drop for Domain {
-    /// Runs every pending callback, at once: no guard borrows the domain any more, so nobody can reach
-    /// what they free. Callbacks have no way to queue more.
+    /// Runs every pending callback, at once: no guard borrows the domain any more, so nobody can
+    /// reach what they free. Callbacks have no way to queue more.
     fn drop(&mut self) {
         let batch =
             self.callbacks.waiting.lock().map_or_else(|e| e.into_inner().take(), |mut w| w.take());

@@ -34,15 +34,16 @@ use std::ops::Deref;
 /// A shared value that readers reach without writing anything, and that writers replace.
 ///
 /// Reading costs one load, under a guard that costs a few nanoseconds. Replacing costs an
-/// allocation and an atomic exchange; the old value is dropped after a grace period, on whatever thread
-/// comes to it. Best for what is read far more often than written: configuration, routes, flags.
+/// allocation and an atomic exchange; the old value is dropped after a grace period, on whatever
+/// thread comes to it. Best for what is read far more often than written: configuration, routes,
+/// flags.
 ///
 /// `D` says which domain protects it: the global one, a `&'static Domain`, an `Arc<Domain>`.
 ///
 /// # Memory
 ///
-/// Besides the values that readers hold, some dozens of replaced values may be waiting for their grace
-/// period; [`rcu::barrier`](crate::rcu::barrier) drops them all.
+/// Besides the values that readers hold, some dozens of replaced values may be waiting for their
+/// grace period; [`rcu::barrier`](crate::rcu::barrier) drops them all.
 ///
 /// # Examples
 ///
@@ -343,9 +344,9 @@ impl<T: Send + 'static, D: DomainRef> RcuCell<T, D> {
 
     /// Replaces the value if it is still the one at `current`, which was loaded under `guard`.
     ///
-    /// Compares addresses, not values. There is no ABA: as long as `current` is borrowed under the
-    /// guard, nothing else can come to stand at its address. (Values of a type without size all stand at
-    /// one address, and are all the same.)
+    /// Compares addresses, not values. There is no ABA: as long as `current` is borrowed under
+    /// the guard, nothing else can come to stand at its address. (Values of a type without size
+    /// all stand at one address, and are all the same.)
     ///
     /// # Errors
     ///

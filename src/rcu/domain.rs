@@ -4,18 +4,19 @@
 //!
 //! * **The gate**, a read-mostly line: the pointer to the current *phase* (0 or 1) of CPU 0's line,
 //!   and how many CPUs have one. One load yields both the base of the counters and the phase.
-//! * **The lines** ([`crate::rseq::reader::Line`]): per CPU, per phase, `entered` and `left`. A CPU's
-//!   words are stored plainly and only by sequences on that CPU; line 0 takes the atomic counts of
-//!   those who cannot run one. On the lower tiers there are no sequences: all
-//!   lines are shards, all counts atomic.
+//! * **The lines** ([`crate::rseq::reader::Line`]): per CPU, per phase, `entered` and `left`. A
+//!   CPU's words are stored plainly and only by sequences on that CPU; line 0 takes the atomic
+//!   counts of those who cannot run one. On the lower tiers there are no sequences: all lines are
+//!   shards, all counts atomic.
 //! * **The grace period's number** and its state, on other lines: [`super::grace`].
 //!
 //! # A reader
 //!
 //! *enter*, one section: load the CPU number, check it against the bound, load the phase,
-//! `entered[cpu] += 1`. The guard keeps where. *leave*, one section: if this is the CPU that counted,
-//! `left += 1` beside it, release; else, out of line, another section: `left[cpu] += 1` on whatever CPU it runs. A
-//! guard may end on any CPU and any thread, since only sums are ever compared.
+//! `entered[cpu] += 1`. The guard keeps where. *leave*, one section: if this is the CPU that
+//! counted, `left += 1` beside it, release; else, out of line, another section: `left[cpu] += 1`
+//! on whatever CPU it runs. A guard may end on any CPU and any thread, since only sums are ever
+//! compared.
 //!
 //! *Fallback* (no registration, retries spent, or a lower tier): load the phase; add one to
 //! `entered` of a shared line, atomically; [light fence](crate::machine::fence). Its end adds
@@ -35,34 +36,34 @@
 //!
 //! # Why that is enough
 //!
-//! Claim: every read-side critical section that does not see what the caller stored before has ended
-//! when the grace period ends, and its accesses happen before that.
+//! Claim: every read-side critical section that does not see what the caller stored before has
+//! ended when the grace period ends, and its accesses happen before that.
 //!
 //! *A section is seen, or sees.* It counts in `entered` and then loads; the caller stores, sends
-//! the broadcast, and scans. By the contract of the fence, either the scan sees the count, or
-//! the section's loads see the stores. Sections of the second kind need no waiting. It does not matter
-//! in which phase a section of the first kind counted, nor how long ago it loaded the phase: both phases are
-//! scanned after the broadcast.
+//! the broadcast, and scans. By the contract of the fence, either the scan sees the count, or the
+//! section's loads see the stores. Sections of the second kind need no waiting. It does not
+//! matter in which phase a section of the first kind counted, nor how long ago it loaded the
+//! phase: both phases are scanned after the broadcast.
 //!
 //! *Equality means empty.* Each `left` in the first sum has its `entered` in the second: the
-//! `entered` came before the `left`, which was released, and we acquired it before we took the second sum. So
-//! E - L is at least the number of sections that the scan sees and that have not ended. If it is zero,
-//! there are none. The counters may move all the while.
+//! `entered` came before the `left`, which was released, and we acquired it before we took the
+//! second sum. So E - L is at least the number of sections that the scan sees and that have not
+//! ended. If it is zero, there are none. The counters may move all the while.
 //!
 //! *Accesses come first.* `left` is a release and our sum of it acquires; so nothing that an ended
 //! section did happens after the end of the grace period.
 //!
-//! *The flip is for progress only.* Readers that come in a stream could keep one phase from ever being
-//! seen empty. After the flip they enter `b`; `a` can only be entered by sections that had
+//! *The flip is for progress only.* Readers that come in a stream could keep one phase from ever
+//! being seen empty. After the flip they enter `b`; `a` can only be entered by sections that had
 //! loaded the phase and not yet committed, one per CPU. This is why the phase is loaded in the
-//! section that counts: a reader that loaded it earlier could come to the old phase hours later, and
-//! stay. It is also why step 2 comes before step 3.
+//! section that counts: a reader that loaded it earlier could come to the old phase hours later,
+//! and stay. It is also why step 2 comes before step 3.
 //!
-//! One broadcast suffices where others need two or three, because `left` releases and because a section
-//! needs no second look at anything. Nothing here needs the kernel to abort sections; what needs it is
-//! that plain increments by several threads of one CPU do not get lost. In particular the argument stands on
-//! kernels without "rseq: Protect event mask against membarrier IPI", where one abort by a
-//! broadcast may be lost.
+//! One broadcast suffices where others need two or three, because `left` releases and because a
+//! section needs no second look at anything. Nothing here needs the kernel to abort sections;
+//! what needs it is that plain increments by several threads of one CPU do not get lost. In
+//! particular the argument stands on kernels without "rseq: Protect event mask against membarrier
+//! IPI", where one abort by a broadcast may be lost.
 //!
 //! Counters are 64 bits and compared for equality; to be misled, a scan would have to miss
 //! exactly 2^64 sections.
@@ -90,8 +91,8 @@ use crate::sync::{AtomicPtr, AtomicU32, Ordering, const_unless_modelled, thread_
 use std::fmt;
 use std::ptr::NonNull;
 
-/// How often the cold paths try a sequence before they count atomically. Under a debugger's single step, or
-/// a timer faster than a section, no attempt ever succeeds.
+/// How often the cold paths try a sequence before they count atomically. Under a debugger's
+/// single step, or a timer faster than a section, no attempt ever succeeds.
 const RETRIES: u32 = 8;
 
 /// A set of readers that grace periods wait for.
@@ -101,19 +102,20 @@ const RETRIES: u32 = 8;
 ///
 /// # Cost
 ///
-/// `new` is `const`; the counters (128 bytes per possible CPU, rounded up to pages) are mapped on first use
-/// and unmapped by `drop`. Nothing is registered per thread, and memory does not grow with
-/// threads.
+/// `new` is `const`; the counters (128 bytes per possible CPU, rounded up to pages) are mapped on
+/// first use and unmapped by `drop`. Nothing is registered per thread, and memory does not grow
+/// with threads.
 ///
-/// A read-side critical section costs two restartable sequences, some dozen plain
-/// instructions each: no atomic instruction, no fence, no system call. A grace period costs
-/// one `membarrier` broadcast and two scans of the counters.
+/// A read-side critical section costs two restartable sequences, on x86-64 ten plain instructions
+/// to enter and six to leave: no atomic instruction, no fence, no system call. A grace period
+/// costs one `membarrier` broadcast and two scans of the counters.
 ///
 /// # Fork
 ///
 /// A child of `fork` inherits the counters. If other threads of the parent were reading at that
-/// moment, the child's grace periods never end, since those readers do not exist there. A child that only
-/// executes another program is not concerned. Between `vfork` and `exec`, call nothing here.
+/// moment, the child's grace periods never end, since those readers do not exist there. A child
+/// that only executes another program is not concerned. Between `vfork` and `exec`, call nothing
+/// here.
 ///
 /// # Examples
 ///
@@ -260,13 +262,14 @@ impl Domain {
 
     /// Begins a read-side critical section, which lasts until the guard is dropped.
     ///
-    /// Never blocks and never fails. Sections nest freely and may overlap in any order. May be called in
-    /// signal handlers, in thread-local destructors, and by threads the library has never seen.
+    /// Never blocks and never fails. Sections nest freely and may overlap in any order. May be
+    /// called in signal handlers, in thread-local destructors, and by threads the library has
+    /// never seen.
     ///
-    /// A grace period that starts while the guard is alive does not end before it is dropped. So, with a
-    /// guard of this domain alive, the same thread must not call
-    /// [`synchronize`](Domain::synchronize) or [`barrier`](Domain::barrier): it would wait for itself for
-    /// ever. Nor may it wait for another thread that does. Forgetting a guard
+    /// A grace period that starts while the guard is alive does not end before it is dropped. So,
+    /// with a guard of this domain alive, the same thread must not call
+    /// [`synchronize`](Domain::synchronize) or [`barrier`](Domain::barrier): it would wait for
+    /// itself for ever. Nor may it wait for another thread that does. Forgetting a guard
     /// ([`std::mem::forget`]) is sound and stops the domain's grace periods for good.
     ///
     /// # Ordering
@@ -390,8 +393,8 @@ impl Domain {
                 }
             }
         }
-        // SAFETY: a phase of the line that counted, or of line 0, where no sequence stores; the lines
-        // live as long as the domain.
+        // SAFETY: a phase of the line that counted, or of line 0, where no sequence stores; the
+        // lines live as long as the domain.
         let phase = unsafe { &*mark.atomic_phase() };
         // Release: partner is the acquire in `drained`.
         let order =
@@ -431,7 +434,8 @@ impl Domain {
     }
 }
 
-/// False if this thread cannot be registered, or runs on a CPU without a line: another attempt would be in vain.
+/// False if this thread cannot be registered, or runs on a CPU without a line: another attempt
+/// would be in vain.
 #[cfg(stillpoint_sections)]
 fn sequences_may_work(slots: u32) -> bool {
     use crate::rseq::area;

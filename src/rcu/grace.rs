@@ -6,13 +6,14 @@
 //! progress. Whoever holds the lock may advance it, and none of its steps blocks:
 //!
 //! ```text
-//! even ──> odd ──broadcast──> fenced ──(other phase drained)──> flipped ──(old phase drained)──> even
+//! even ──> odd, begun ──broadcast──> fenced ──(other phase drained)──> flipped
+//!                                                 flipped ──(old phase drained)──> even
 //! ```
 //!
-//! `synchronize` takes a *snapshot*, the number at which a grace period that starts from now on will have
-//! ended: the next even number if idle, the one after if a period is in progress, for that
-//! one may have sent its broadcast before the caller's stores. Then one caller leads, and the rest park until the
-//! number has passed what they wait for: concurrent callers share.
+//! `synchronize` takes a *snapshot*, the number at which a grace period that starts from now on
+//! will have ended: the next even number if idle, the one after if a period is in progress, for
+//! that one may have sent its broadcast before the caller's stores. Then one caller leads, and
+//! the rest park until the number has passed what they wait for: concurrent callers share.
 //!
 //! # Why a snapshot is enough
 //!
@@ -237,7 +238,8 @@ impl Domain {
     /// domain that was in progress when it was called has ended.
     ///
     /// Concurrent callers share grace periods: one leads, the rest sleep. The leader spins for
-    /// some microseconds, then sleeps in growing naps of at most a millisecond; readers wake nobody.
+    /// some microseconds, then sleeps in growing naps of at most a millisecond; readers wake
+    /// nobody.
     ///
     /// # Ordering
     ///

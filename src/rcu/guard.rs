@@ -43,8 +43,8 @@ pub struct ReadGuard<'d> {
     not_send: PhantomData<*mut ()>,
 }
 
-// SAFETY: through a shared guard one can only ask for its domain. Ending the section takes the guard
-// itself.
+// SAFETY: through a shared guard one can only ask for its domain. Ending the section takes the
+// guard itself.
 unsafe impl Sync for ReadGuard<'_> {}
 
 impl<'d> ReadGuard<'d> {

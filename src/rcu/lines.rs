@@ -8,8 +8,8 @@ pub(crate) use crate::rseq::reader::Line;
 use crate::machine::{Shape, Tier};
 use crate::sync::{AtomicPtr, Ordering, const_unless_modelled};
 
-/// Shards per CPU on the lower tiers. Threads are spread by hash: with one shard a CPU, two that run at
-/// once would often meet in one.
+/// Shards per CPU on the lower tiers. Threads are spread by hash: with one shard a CPU, two that
+/// run at once would often meet in one.
 const SHARDS_PER_CPU: u32 = 4;
 /// More shards than this do not make the lower tiers faster, but their scans slower.
 const MOST_SHARDS: u32 = 256;

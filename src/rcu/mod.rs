@@ -1,7 +1,8 @@
 //! Floor 4: read-copy update.
 //!
-//! Readers wrap what they do in a [`ReadGuard`]; writers replace what readers may be looking
-//! at and free the old only after a *grace period*, when every reader that could have seen it is gone.
+//! Readers wrap what they do in a [`ReadGuard`]; writers replace what readers may be looking at
+//! and free the old only after a *grace period*, when every reader that could have seen it is
+//! gone.
 //!
 //! * [`RcuCell`]: a value that is read under a guard and replaced as a whole.
 //! * [`read`], [`synchronize`], [`defer`], [`retire`], [`barrier`]: the global domain.

@@ -2,15 +2,15 @@
 //!
 //! A modelled thread runs on a *virtual CPU*, which has a token: the number of broadcasts that
 //! have reached it, under a mutex. A section reads the number when it starts and commits, with
-//! the token held, only if the number is still the same; otherwise it was aborted. A broadcast takes each
-//! token in turn and raises its number. So
+//! the token held, only if the number is still the same; otherwise it was aborted. A broadcast
+//! takes each token in turn and raises its number. So
 //!
 //! * a section that starts after the broadcast reached its CPU sees all that came before it,
 //! * one that committed before is visible to the broadcaster afterwards,
 //! * one in between is aborted,
 //!
-//! and two sections on different CPUs order nothing: that is what the kernel gives, no more. Counters are
-//! loaded and stored, never read-modify-written, so a lost token would lose counts.
+//! and two sections on different CPUs order nothing: that is what the kernel gives, no more.
+//! Counters are loaded and stored, never read-modify-written, so a lost token would lose counts.
 //!
 //! Tests script what the kernel does to a thread: where it runs, whether it is registered,
 //! whether an abort is lost.

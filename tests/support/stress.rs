@@ -1,8 +1,8 @@
 //! Readers of every kind against writers that poison and free what they replace.
 //!
-//! The objects stand in a static arena and are never unmapped: "freed" is a state, so that a reader
-//! who meets it tells, instead of reading whatever the allocator put there. An object is freed when its
-//! [`Handle`] is dropped, and reused only after a thousand others.
+//! The objects stand in a static arena and are never unmapped: "freed" is a state, so that a
+//! reader who meets it tells, instead of reading whatever the allocator put there. An object is
+//! freed when its [`Handle`] is dropped, and reused only after a thousand others.
 //!
 //! Readers: nested, overlapping in any order, moved to other threads, inside signal handlers
 //! (a 1 ms timer), in thread-local destructors, in threads that exit at once; eight threads that
@@ -376,9 +376,9 @@ const LIVE: u64 = 1;
 const FREED: u64 = 0xdead;
 
 /// One reader and one writer, each on a CPU of its own, as fast as they go: the shortest way from
-/// unlinking to freeing, against a reader whose count may still be in its store buffer.
-/// Returns how often the reader met a freed object, and how many grace periods there were; `None` with fewer than
-/// two CPUs.
+/// unlinking to freeing, against a reader whose count may still be in its store buffer. Returns
+/// how often the reader met a freed object, and how many grace periods there were; `None` with
+/// fewer than two CPUs.
 pub(crate) fn duel(tier: Tier, time: Duration) -> Option<(u64, u64)> {
     static OBJECTS: [AtomicU64; 64] = [const { AtomicU64::new(LIVE) }; 64];
     static CURRENT: AtomicUsize = AtomicUsize::new(0);

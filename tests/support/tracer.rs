@@ -89,7 +89,8 @@ extern "C" fn attempt_enter(arena: &Arena) -> bool {
 
 #[inline(never)]
 extern "C" fn attempt_leave_here(arena: &Arena) -> bool {
-    // SAFETY: the mark is one that `enter` could just have given, on the CPU the thread was on then.
+    // SAFETY: the mark is one that `enter` could just have given, on the CPU the thread was on
+    // then.
     unsafe {
         let cpu = thread_area().cast::<u32>().add(1).read_volatile();
         leave_here(Mark { phase: NonNull::from(&arena.lines[cpu as usize + 1].phases[0]), cpu })
