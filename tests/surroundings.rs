@@ -9,6 +9,8 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/cpus.rs"]
+mod cpus;
 #[path = "support/early.rs"]
 mod early;
 #[path = "support/protection.rs"]
@@ -231,22 +233,7 @@ fn odd_lists_of_cpus() {
 
 /// Moves the calling thread to a CPU.
 fn pin(cpu: usize) {
-    // SAFETY: all-zero is an empty set; the number is below its size.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &set), 0);
-    }
-}
-
-/// Some of the CPUs that this process may run on.
-fn allowed_cpus() -> Vec<usize> {
-    // SAFETY: all-zero is an empty set, which the call fills.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
-        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).take(8).collect()
-    }
+    assert!(cpus::restrict(0, &[cpu]));
 }
 
 /// Sequences on CPUs below a gate's bound count on that CPU's line; on others they count nothing.
@@ -258,7 +245,7 @@ fn bounds_of_gates() {
             (0..=libc::CPU_SETSIZE as usize).map(|_| Line::default()).collect();
         let phase = AtomicPtr::new(&mut lines[1].phases[0]);
         let gate = Gate { phase, slots: AtomicU32::new(0) };
-        let cpus = allowed_cpus();
+        let cpus = cpus::allowed().into_iter().take(8).collect::<Vec<_>>();
         for &cpu in &cpus {
             pin(cpu);
             assert_eq!(enter_soon(&gate), None, "no slots, CPU {cpu}");

@@ -8,6 +8,9 @@
 //! (a 1 ms timer), in thread-local destructors, in threads that exit at once; eight threads that
 //! move from CPU to CPU all the time.
 
+#[path = "cpus.rs"]
+mod cpus;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -146,25 +149,6 @@ impl Drop for ReadsOnExit {
 
 thread_local!(static ON_EXIT: RefCell<Option<ReadsOnExit>> = const { RefCell::new(None) });
 
-fn hop(random: &mut fastrand::Rng, cpus: &[usize]) {
-    let Some(&cpu) = random.choice(cpus) else { return };
-    // SAFETY: all-zero is an empty set; the number is below its size. Failure is no harm.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of_val(&set), &set);
-    }
-}
-
-fn allowed_cpus() -> Vec<usize> {
-    // SAFETY: all-zero is an empty set, which the call fills.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::sched_getaffinity(0, size_of_val(&set), &mut set);
-        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
-    }
-}
-
 type Sent = SendGuard<'static>;
 
 /// One reader: sections of all shapes, guards sent to and taken from the others.
@@ -175,7 +159,7 @@ fn reader(
     from: &Mutex<mpsc::Receiver<Sent>>,
 ) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let cpus = allowed_cpus();
+    let allowed = cpus::allowed();
     while !shared.stop.load(Relaxed) {
         let cell = &shared.cells[random.usize(..shared.cells.len())];
         let linger = random.usize(..64);
@@ -213,7 +197,11 @@ fn reader(
                     look(cell, &guard, linger);
                 }
             }
-            94..99 => hop(&mut random, &cpus),
+            94..99 => {
+                if let Some(&cpu) = random.choice(&allowed) {
+                    cpus::restrict(0, &[cpu]);
+                }
+            }
             _ => {
                 let guard = shared.domain.read();
                 let look = Look::at(cell.load(&guard));
@@ -383,12 +371,12 @@ pub(crate) fn duel(tier: Tier, time: Duration) -> Option<(u64, u64)> {
     static OBJECTS: [AtomicU64; 64] = [const { AtomicU64::new(LIVE) }; 64];
     static CURRENT: AtomicUsize = AtomicUsize::new(0);
     static STOP: AtomicBool = AtomicBool::new(false);
-    let cpus = allowed_cpus();
+    let cpus = cpus::allowed();
     let (first, second) = (*cpus.first()?, *cpus.get(1)?);
     let domain = immortal(Domain::builder().tier(tier).build());
     STOP.store(false, Relaxed);
     let reader = thread::spawn(move || {
-        hop(&mut fastrand::Rng::with_seed(0), &[second]);
+        cpus::restrict(0, &[second]);
         let mut violations = 0;
         while !STOP.load(Relaxed) {
             let guard = domain.read();
@@ -404,7 +392,7 @@ pub(crate) fn duel(tier: Tier, time: Duration) -> Option<(u64, u64)> {
         violations
     });
     let writer = thread::spawn(move || {
-        hop(&mut fastrand::Rng::with_seed(0), &[first]);
+        cpus::restrict(0, &[first]);
         let end = Instant::now() + time;
         let mut next = 0;
         while Instant::now() < end && !STOP.load(Relaxed) {

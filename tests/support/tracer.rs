@@ -12,6 +12,9 @@
 //!
 //! A new sequence joins by one line in [`SEQUENCES`].
 
+#[path = "cpus.rs"]
+mod cpus;
+
 use std::ffi::c_void;
 use std::io;
 use std::ops::Range;
@@ -301,25 +304,9 @@ impl Child {
         Ok((Child::trace(libc::PTRACE_PEEKDATA, self.pid, area, 0)? >> 32) as usize)
     }
 
-    /// Moves the child to one of `cpus`.
+    /// Moves the child to one of `cpus`. If it cannot be moved, the test is weaker.
     fn move_to(&self, cpus: &[usize]) {
-        // SAFETY: all-zero is an empty set; the numbers are below its size. Failure is no harm.
-        unsafe {
-            let mut set: libc::cpu_set_t = std::mem::zeroed();
-            for &cpu in cpus {
-                libc::CPU_SET(cpu, &mut set);
-            }
-            libc::sched_setaffinity(self.pid, size_of_val(&set), &set);
-        }
-    }
-}
-
-fn allowed_cpus() -> Vec<usize> {
-    // SAFETY: all-zero is an empty set, which the call fills.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::sched_getaffinity(0, size_of_val(&set), &mut set);
-        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, &set)).collect()
+        cpus::restrict(self.pid, cpus);
     }
 }
 
@@ -395,7 +382,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     let first = code.iter().position(|&at| at == start).expect("start is an instruction");
     // The section proper, the instruction behind it, and the two that plant its descriptor.
     let stops: Vec<u64> = code[first - 2..].to_vec();
-    let cpus = allowed_cpus();
+    let cpus = cpus::allowed();
 
     let mut outcome = Outcome { stops: 0, inside: 0, failures: Vec::new() };
     for &at in &stops {
