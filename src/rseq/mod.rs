@@ -14,6 +14,10 @@
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
 //! text between its descriptor and its landing. No other module contains `asm!`.
 //!
+//! The kernel reads a thread's descriptor whenever it comes back from a preemption or a signal, long
+//! after the section: a shared object with sequences must not be unloaded while threads live
+//! that ran them (link it with `-z nodelete`).
+//!
 //! What user space may write into the area: `rseq_cs`, by the prologue of a section.
 //! Nothing else, ever: newer kernels kill a process that writes the fields they own.
 
