@@ -239,6 +239,10 @@ impl Domain {
     /// callback's panic is caught and reported by the panic hook. Callbacks of one domain run in
     /// no particular order.
     ///
+    /// The thread that runs a callback may hold a guard of this domain, and other callbacks wait
+    /// meanwhile: a callback must not wait for grace periods of the domain, nor for a thread that
+    /// does.
+    ///
     /// Not for signal handlers: it allocates.
     ///
     /// # Examples
