@@ -19,6 +19,10 @@ pub(crate) fn build(root: &Path, has_sections: bool) {
         return;
     }
     println!("cargo::rustc-cfg=stillpoint_sections");
+    if env::var_os("DOCS_RS").is_some() {
+        // Documentation of all targets is built without cross compilers; nothing is linked.
+        return;
+    }
     let version = |part| env::var(format!("CARGO_PKG_VERSION_{part}")).unwrap_or_default();
     let prefix = format!("stillpoint_{}_{}_", version("MAJOR"), version("MINOR"));
     cc::Build::new()
