@@ -350,9 +350,11 @@ impl Domain {
     fn enter_cold(&self) -> Mark {
         let (shape, lines) = self.lines();
         if shape.tier != Tier::Rseq {
-            // A shard of its own for most threads; any would do.
+            // A shard of its own for most threads; any would do. The top half of the product
+            // scales the hash to the number of lines.
             let hash = (thread_token() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-            return self.enter_atomically(shape.tier, lines, hash as usize % lines.len());
+            let line = (hash * lines.len() as u64) >> 32;
+            return self.enter_atomically(shape.tier, lines, line as usize);
         }
         for _ in 0..RETRIES {
             if !sequences_may_work(shape.slots) {
