@@ -84,6 +84,12 @@ impl Shared {
     }
 }
 
+/// A thread of the model.
+fn spawn(shared: &Arc<Shared>, run: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
+    let shared = shared.clone();
+    thread::spawn(move || run(&shared))
+}
+
 /// The script of a reader to whom nothing happens.
 fn registered() {}
 
@@ -141,21 +147,18 @@ fn thread_name() -> String {
 fn nested_reader(tier: Tier) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new(tier);
-        let reader = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let outer = shared.domain.read();
-                let first = shared.cell.load(&outer);
-                first.get();
-                let inner = shared.domain.read();
-                let second = shared.cell.load(&inner);
-                first.get();
-                drop(outer);
-                model::run_on(1);
-                second.get();
-                drop(inner);
-            })
-        };
+        let reader = spawn(&shared, move |shared| {
+            let outer = shared.domain.read();
+            let first = shared.cell.load(&outer);
+            first.get();
+            let inner = shared.domain.read();
+            let second = shared.cell.load(&inner);
+            first.get();
+            drop(outer);
+            model::run_on(1);
+            second.get();
+            drop(inner);
+        });
         model::run_on(1);
         shared.replace(1);
         reader.join().unwrap();
@@ -166,13 +169,10 @@ fn nested_reader(tier: Tier) -> impl Fn() + Sync + Send + 'static {
 fn one_reader(tier: Tier, script: fn()) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new(tier);
-        let reader = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                script();
-                shared.read();
-            })
-        };
+        let reader = spawn(&shared, move |shared| {
+            script();
+            shared.read();
+        });
         model::run_on(1);
         shared.replace(1);
         reader.join().unwrap();
@@ -184,14 +184,11 @@ fn one_reader(tier: Tier, script: fn()) -> impl Fn() + Sync + Send + 'static {
 fn two_periods(tier: Tier, script: fn()) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new(tier);
-        let updater = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                model::run_on(1);
-                shared.replace(1);
-                shared.replace(2);
-            })
-        };
+        let updater = spawn(&shared, move |shared| {
+            model::run_on(1);
+            shared.replace(1);
+            shared.replace(2);
+        });
         script();
         shared.read();
         updater.join().unwrap();
@@ -204,8 +201,7 @@ fn two_readers(tier: Tier) -> impl Fn() + Sync + Send + 'static {
         let shared = Shared::new(tier);
         let readers: Vec<_> = (0..2)
             .map(|cpu| {
-                let shared = shared.clone();
-                thread::spawn(move || {
+                spawn(&shared, move |shared| {
                     model::run_on(cpu);
                     shared.read();
                 })
@@ -222,17 +218,11 @@ fn two_readers(tier: Tier) -> impl Fn() + Sync + Send + 'static {
 fn two_updaters(tier: Tier) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new(tier);
-        let reader = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.read())
-        };
-        let updater = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                model::run_on(1);
-                shared.replace(1);
-            })
-        };
+        let reader = spawn(&shared, move |shared| shared.read());
+        let updater = spawn(&shared, move |shared| {
+            model::run_on(1);
+            shared.replace(1);
+        });
         model::run_on(1);
         shared.replace(2);
         reader.join().unwrap();
@@ -246,18 +236,12 @@ fn visitor_during_scan(script: fn()) -> impl Fn() + Sync + Send + 'static {
         let shared = Shared::new(Tier::Rseq);
         let guard = shared.domain.read();
         let value = shared.cell.load(&guard);
-        let visitor = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                script();
-                model::run_on(1);
-                shared.read();
-            })
-        };
-        let updater = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.replace(1))
-        };
+        let visitor = spawn(&shared, move |shared| {
+            script();
+            model::run_on(1);
+            shared.read();
+        });
+        let updater = spawn(&shared, move |shared| shared.replace(1));
         visitor.join().unwrap();
         value.get();
         drop(guard);
@@ -294,16 +278,13 @@ fn stream_of_readers(tier: Tier) -> impl Fn() + Sync + Send + 'static {
 fn guard_sent_to_an_unregistered_thread() -> impl Fn() + Sync + Send + 'static {
     || {
         let shared = Shared::new(Tier::Rseq);
-        let reader = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let guard = shared.domain.read();
-                let value = shared.cell.load(&guard);
-                model::unregister();
-                value.get();
-                drop(guard);
-            })
-        };
+        let reader = spawn(&shared, move |shared| {
+            let guard = shared.domain.read();
+            let value = shared.cell.load(&guard);
+            model::unregister();
+            value.get();
+            drop(guard);
+        });
         model::run_on(1);
         shared.replace(1);
         reader.join().unwrap();
@@ -314,10 +295,7 @@ fn guard_sent_to_an_unregistered_thread() -> impl Fn() + Sync + Send + 'static {
 fn callbacks() -> impl Fn() + Sync + Send + 'static {
     || {
         let shared = Shared::new(Tier::Rseq);
-        let reader = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.read())
-        };
+        let reader = spawn(&shared, move |shared| shared.read());
         model::run_on(1);
         shared.cell.store(Tracked::new(1));
         reader.join().unwrap();

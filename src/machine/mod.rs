@@ -39,10 +39,7 @@ pub(crate) struct Shape {
 #[inline]
 pub(crate) fn shape(ceiling: Tier) -> Shape {
     let decision = decide::decision();
-    let tier = match ceiling.min(decision.tier) {
-        tier if tier == decision.tier => tier,
-        lower => decision.at_most(lower),
-    };
+    let tier = if ceiling >= decision.tier { decision.tier } else { decision.at_most(ceiling) };
     Shape { tier, slots: decision.slots }
 }
 

@@ -83,7 +83,7 @@
 use super::callbacks::Callbacks;
 use super::grace::Grace;
 use super::guard::ReadGuard;
-use super::lines::Lines;
+use super::lines::{Line, Lines};
 use crate::machine::{Shape, Tier, fence, shape};
 use crate::rseq::reader::{self, Gate, Mark, NO_CPU, Phase};
 use crate::sync::mutant::{Mutant, broken};
@@ -321,7 +321,7 @@ impl Domain {
     }
 
     /// The lines, mapped now if they were not before, and the shape they have.
-    pub(super) fn lines(&self) -> (Shape, &[super::lines::Line]) {
+    pub(super) fn lines(&self) -> (Shape, &[Line]) {
         let shape = self.shape();
         let lines = self.gate.lines.get(shape);
         let gate = &self.gate.gate;
@@ -369,7 +369,7 @@ impl Domain {
     }
 
     /// The fallback: counts in a line that is never stored to plainly.
-    fn enter_atomically(&self, tier: Tier, lines: &[super::lines::Line], line: usize) -> Mark {
+    fn enter_atomically(&self, tier: Tier, lines: &[Line], line: usize) -> Mark {
         let phase = &lines[line].phases[self.current_phase(lines)];
         // Relaxed: ordered by the light fence. Partner: the grace period's heavy fence.
         phase.entered.fetch_add(1, Ordering::Relaxed);
@@ -405,7 +405,7 @@ impl Domain {
     }
 
     /// True if every section counted in this phase has left it.
-    pub(super) fn drained(&self, lines: &[super::lines::Line], phase: usize) -> bool {
+    pub(super) fn drained(&self, lines: &[Line], phase: usize) -> bool {
         let counts = || lines.iter().map(move |line| &line.phases[phase]);
         // Acquire: partner is the release of each leave. It also keeps the second sum second.
         let left = || counts().fold(0, |n: u64, c| n.wrapping_add(c.left.load(Ordering::Acquire)));
@@ -423,16 +423,17 @@ impl Domain {
     }
 
     /// The current phase's index. Which one it is orders nothing.
-    pub(super) fn current_phase(&self, lines: &[super::lines::Line]) -> usize {
+    pub(super) fn current_phase(&self, lines: &[Line]) -> usize {
         let phase = self.gate.gate.phase.load(Ordering::Relaxed);
         usize::from(!std::ptr::eq(phase, &raw const lines[1].phases[0]))
     }
 
     /// Makes `phase` the current one. Called with the grace period's lock held.
-    pub(super) fn flip_to(&self, lines: &[super::lines::Line], phase: usize) {
+    pub(super) fn flip_to(&self, lines: &[Line], phase: usize) {
         let phase: *const Phase = &raw const lines[1].phases[phase];
-        // Relaxed: the lines were published before, and the flip is for progress only.
-        self.gate.gate.phase.store(phase.cast_mut(), Ordering::Relaxed);
+        // Release: hands the lines on to readers who meet this store first. Partner: their load of
+        // the phase, on whose address all they do with the lines depends.
+        self.gate.gate.phase.store(phase.cast_mut(), Ordering::Release);
     }
 }
 
