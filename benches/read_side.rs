@@ -19,10 +19,12 @@
 //! Criterion measures one implementation after the other, so on a machine that others use its
 //! ratios drift. The summary interleaves them and is what we quote.
 
-#[path = "read_side/clock.rs"]
+#[path = "common/clock.rs"]
 mod clock;
 #[path = "read_side/readers.rs"]
 mod readers;
+#[path = "common/rounds.rs"]
+mod rounds;
 #[path = "read_side/summary.rs"]
 mod summary;
 
@@ -85,7 +87,9 @@ fn criterion_groups(field: &Field) {
     for (name, readers) in [("enter_leave", &field.words), ("lookup", &field.chain)] {
         let mut group = criterion.benchmark_group(name);
         for reader in readers {
-            group.bench_function(reader.name, |b| b.iter_custom(|n| clock::time(|| reader.run(n))));
+            group.bench_function(reader.name, |b| {
+                b.iter_custom(|n| readers::time(|| reader.run(n)))
+            });
         }
     }
 
@@ -96,7 +100,7 @@ fn criterion_groups(field: &Field) {
             for cpus in [&[field.here][..], &[field.here, there]] {
                 let name = format!("{}/{}", reader.name, cpus.len());
                 group.bench_function(name, |b| {
-                    b.iter_custom(|n| clock::wall(reader, cpus, n) / cpus.len() as u32);
+                    b.iter_custom(|n| reader.wall(cpus, n) / cpus.len() as u32);
                 });
             }
         }
@@ -105,11 +109,11 @@ fn criterion_groups(field: &Field) {
     let mut group = criterion.benchmark_group("synchronize");
     for reader in &field.words {
         let Some(synchronize) = &reader.synchronize else { continue };
-        let periods = |n| clock::time(|| (0..n).for_each(|_| synchronize()));
+        let periods = |n| readers::time(|| (0..n).for_each(|_| synchronize()));
         group.bench_function(format!("{}/idle", reader.name), |b| b.iter_custom(periods));
         if let Some(there) = field.there {
             group.bench_function(format!("{}/busy reader", reader.name), |b| {
-                b.iter_custom(|n| clock::beside(reader, there, || periods(n)));
+                b.iter_custom(|n| reader.beside(there, || periods(n)));
             });
         }
     }

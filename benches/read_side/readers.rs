@@ -8,12 +8,12 @@ use crate::clock;
 use arc_swap::ArcSwap;
 use crossbeam_epoch as epoch;
 use libloading::Library;
-use peers::Registered;
 use seize::Guard as _;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
 use stillpoint::Tier;
 use stillpoint::rcu::{self, Domain, RcuCell};
 
@@ -26,6 +26,12 @@ pub(crate) const URCU_SHARED_OBJECT: &str = "liburcu-memb, shared object";
 pub(crate) const CROSSBEAM: &str = "crossbeam-epoch";
 pub(crate) const PARKING_LOT: &str = "parking_lot RwLock";
 pub(crate) const STD: &str = "std RwLock";
+
+pub(crate) fn time(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
 
 /// One implementation with its shared value.
 pub(crate) struct Reader {
@@ -51,6 +57,18 @@ impl Reader {
     /// Reads that many times.
     pub(crate) fn run(&self, rounds: u64) {
         black_box((self.rounds)(black_box(rounds)));
+    }
+
+    /// The time from the first thread's start to the last one's end, when one thread on each of
+    /// `cpus` reads that many times.
+    pub(crate) fn wall(&self, cpus: &[usize], rounds: u64) -> Duration {
+        let warm_up = |_| self.run(clock::WARM_UP);
+        clock::together(cpus.len(), cpus, warm_up, |_| self.run(rounds)).length()
+    }
+
+    /// What `work` returns, done while a thread on `cpu` does nothing but read.
+    pub(crate) fn beside<R>(&self, cpu: usize, work: impl FnOnce() -> R) -> R {
+        clock::beside(|rounds| self.run(rounds), cpu, work)
     }
 }
 
@@ -85,7 +103,7 @@ impl Chain {
         loop {
             let chain = Chain::of(length);
             let bare = Bare::new(chain.clone());
-            let lap = || clock::time(|| _ = black_box(Chain::run(&bare, length as u64)));
+            let lap = || time(|| _ = black_box(Chain::run(&bare, length as u64)));
             // The best of some laps: a slow one is somebody else's doing.
             let best = (0..8).map(|_| lap()).min().unwrap_or_default();
             // Far beyond any cache that takes 5 ns, there is something wrong with the clock.
@@ -284,30 +302,25 @@ fn load(path: &Path) -> Result<&'static Library, String> {
 static WORDS: &[u64; 4] = &[1, 2, 3, 4];
 
 fn urcu() -> Result<Reader, String> {
-    liburcu()?;
-    let reader = Reader::new(URCU, |rounds| registered(|thread| thread.read(&WORDS, rounds)));
-    Ok(reader.with_synchronize(|| registered(Registered::synchronize)))
+    let urcu = liburcu()?;
+    let read = move |rounds| urcu.registered(|thread| thread.read(&WORDS, rounds));
+    // Registered, although it need not be: with nobody registered there is nothing to wait for.
+    let synchronize = move || urcu.registered(|_| urcu.synchronize());
+    Ok(Reader::new(URCU, read).with_synchronize(synchronize))
 }
 
 fn urcu_shared_object() -> Result<Reader, String> {
-    let library = load(Path::new(liburcu()?.shared_object().ok_or("it was not linked")?))?;
+    let urcu = liburcu()?;
+    let library = load(Path::new(urcu.shared_object().ok_or("it was not linked")?))?;
     type Read = unsafe extern "C" fn(*const &[u64; 4], u64) -> u64;
     // SAFETY: the signature that the shim's source has.
     let read = unsafe { library.get::<Read>("peers_urcu_read") }.map_err(|e| e.to_string())?;
     Ok(Reader::new(URCU_SHARED_OBJECT, move |rounds| {
         // SAFETY: the thread is registered, and the table lives for ever.
-        registered(|_| unsafe { read(&raw const WORDS, rounds) })
+        urcu.registered(|_| unsafe { read(&raw const WORDS, rounds) })
     }))
 }
 
 fn liburcu() -> Result<peers::Urcu, String> {
     peers::urcu().ok_or_else(|| "liburcu-dev was not installed when this was built".to_owned())
-}
-
-/// Does something on a thread that liburcu knows, from its first time here to its end.
-fn registered<R>(work: impl FnOnce(&Registered) -> R) -> R {
-    thread_local! {
-        static THREAD: Option<Registered> = peers::urcu().map(peers::Urcu::register);
-    }
-    THREAD.with(|thread| work(thread.as_ref().expect("without liburcu there is no such reader")))
 }

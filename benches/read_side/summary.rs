@@ -7,7 +7,8 @@
 use crate::readers::{
     BARE, CROSSBEAM, GLOBAL, OWN, PARKING_LOT, Reader, SHARED_OBJECT, STD, URCU, URCU_SHARED_OBJECT,
 };
-use crate::{Field, clock};
+use crate::rounds::{self, quartiles};
+use crate::{Field, readers};
 
 /// Rounds, and operations of an implementation in one of them.
 const ROUNDS: usize = 301;
@@ -30,14 +31,7 @@ use Target::{AtLeast, AtMost, Context};
 
 impl Measured {
     fn interleaved(title: &str, runs: Vec<Run<'_>>) -> Measured {
-        let mut rounds = vec![vec![]; runs.len()];
-        for round in 0..ROUNDS {
-            for turn in 0..runs.len() {
-                // Another one is first each time.
-                let i = (round + turn) % runs.len();
-                rounds[i].push((runs[i].1)());
-            }
-        }
+        let rounds = rounds::interleaved(ROUNDS, runs.len(), |i| (runs[i].1)());
         println!("\n{title:<58} {:>10}", "median, ns");
         for ((name, _), of_round) in runs.iter().zip(&rounds) {
             println!("  {name:<56} {:>10.2}", quartiles(of_round.clone())[1]);
@@ -65,11 +59,6 @@ fn verdict(claim: &str, ratios: Vec<f64>, target: Target) {
         Context => String::new(),
     };
     println!("  {claim:<56} {median:>10.3}  [{low:.3}, {high:.3}]{verdict}");
-}
-
-fn quartiles(mut of: Vec<f64>) -> [f64; 3] {
-    of.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| of[(of.len() - 1) * quarter / 4])
 }
 
 /// Measures and prints everything that is claimed.
@@ -104,7 +93,7 @@ fn reads(reader: &Reader) -> Run<'_> {
     let run = || {
         // For nothing: brings back to the caches what the one before us put out.
         reader.run(READS);
-        clock::time(|| reader.run(READS)).as_nanos() as f64 / READS as f64
+        readers::time(|| reader.run(READS)).as_nanos() as f64 / READS as f64
     };
     (reader.name.to_owned(), Box::new(run))
 }
@@ -116,7 +105,7 @@ fn two_threads(field: &Field, there: usize) {
     for reader in &field.words {
         for threads in [1, 2] {
             let run = move || {
-                let all = clock::wall(reader, &cpus[..threads], READS);
+                let all = reader.wall(&cpus[..threads], READS);
                 all.as_nanos() as f64 / (READS * threads as u64) as f64
             };
             runs.push((name(reader.name, threads), Box::new(run)));
@@ -142,10 +131,10 @@ fn synchronize(field: &Field, there: usize) {
     for reader in &field.words {
         let Some(synchronize) = &reader.synchronize else { continue };
         let periods = move || {
-            let all = clock::time(|| (0..PERIODS).for_each(|_| synchronize()));
+            let all = readers::time(|| (0..PERIODS).for_each(|_| synchronize()));
             all.as_nanos() as f64 / f64::from(PERIODS)
         };
-        let busy = move || clock::beside(reader, there, periods);
+        let busy = move || reader.beside(there, periods);
         runs.push((format!("{}, idle", reader.name), Box::new(periods)));
         runs.push((reader.name.to_owned(), Box::new(busy)));
     }
@@ -156,7 +145,7 @@ fn synchronize(field: &Field, there: usize) {
     for reader in field.words.iter().filter(|reader| [GLOBAL, OWN].contains(&reader.name)) {
         let Some(synchronize) = &reader.synchronize else { continue };
         let before = stillpoint::machine().broadcasts();
-        clock::beside(reader, there, || (0..PERIODS).for_each(|_| synchronize()));
+        reader.beside(there, || (0..PERIODS).for_each(|_| synchronize()));
         let sent = stillpoint::machine().broadcasts() - before;
         let claim = format!("{}: broadcasts of one synchronize", reader.name);
         verdict(&claim, vec![sent as f64 / f64::from(PERIODS)], AtMost(1.0));

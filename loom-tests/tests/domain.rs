@@ -4,144 +4,17 @@
 //! against the one that frees. Every model runs on the tiers it is about; every mutant must
 //! make a model fail.
 
-use loom::cell::UnsafeCell;
+#[macro_use]
+mod support;
+
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use stillpoint::Tier;
-use stillpoint::mutant::{Mutant, choose};
-use stillpoint::rcu::{Domain, RcuCell};
+use stillpoint::mutant::Mutant;
 use stillpoint::rseq::model;
-
-const FREED: u64 = 0xdead;
-
-/// A value whose reads and whose end the checker tracks.
-struct Tracked(UnsafeCell<u64>);
-
-// SAFETY: the checker tells when accesses are not ordered; that is what the models are for.
-unsafe impl Send for Tracked {}
-// SAFETY: as above.
-unsafe impl Sync for Tracked {}
-
-impl Tracked {
-    fn new(value: u64) -> Tracked {
-        let tracked = Tracked(UnsafeCell::new(0));
-        tracked.set(value);
-        tracked
-    }
-
-    fn set(&self, value: u64) {
-        // SAFETY: the checker reports an access that races with it.
-        self.0.with_mut(|p| unsafe { *p = value });
-    }
-
-    fn get(&self) -> u64 {
-        // SAFETY: the checker reports a write that races with it.
-        let value = self.0.with(|p| unsafe { *p });
-        assert_ne!(value, FREED, "read after the end of its grace period");
-        value
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        self.set(FREED);
-    }
-}
-
-/// What the threads of a model share: a cell in a domain of the model's tier.
-struct Shared {
-    domain: std::sync::Arc<Domain>,
-    cell: RcuCell<Tracked, std::sync::Arc<Domain>>,
-}
-
-impl Shared {
-    fn new(tier: Tier) -> Arc<Shared> {
-        let domain = std::sync::Arc::new(Domain::builder().tier(tier).build());
-        let cell = RcuCell::new_in(Tracked::new(0), domain.clone());
-        // Maps the lines, so that the models do not explore that.
-        domain.synchronize();
-        Arc::new(Shared { domain, cell })
-    }
-
-    /// One read-side critical section.
-    fn read(&self) {
-        let guard = self.domain.read();
-        let value = self.cell.load(&guard);
-        value.get();
-        value.get();
-    }
-
-    /// Replaces the value, waits, marks the old one as freed. Its memory stays: the checker
-    /// is to meet the mark, not a dangling pointer.
-    fn replace(&self, value: u64) {
-        let old = self.cell.swap(Tracked::new(value));
-        self.domain.synchronize();
-        old.set(FREED);
-        std::mem::forget(old);
-    }
-}
-
-/// A thread of the model.
-fn spawn(shared: &Arc<Shared>, run: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = shared.clone();
-    thread::spawn(move || run(&shared))
-}
-
-/// The script of a reader to whom nothing happens.
-fn registered() {}
-
-fn check(bound: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(bound);
-    builder.max_branches = 5_000;
-    let runs = std::sync::Arc::new(AtomicUsize::new(0));
-    let counter = runs.clone();
-    builder.check(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    println!("{} executions", runs.load(Ordering::Relaxed));
-}
-
-/// Set in a process that runs one mutant.
-const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
-
-/// What the checker or [`Tracked`] says when a model goes wrong.
-const DETECTIONS: [&str; 4] = [
-    "Causality violation",
-    "read after the end of its grace period",
-    "deadlock",
-    // A grace period that never ends.
-    "Model exceeded maximum number of branches",
-];
-
-/// The mutant must make the model fail, and for a reason that these models are about.
-///
-/// In a process of its own: a failing model unwinds through half-done operations, whose
-/// destructors may fail again and abort.
-fn must_fail(mutant: Mutant, bound: usize, model: impl Fn() + Sync + Send + 'static) {
-    if std::env::var_os(CHILD).is_some() {
-        choose(mutant);
-        return check(bound, model);
-    }
-    let this = thread_name();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &this, "--nocapture"])
-        .env(CHILD, "1")
-        .env("RUST_BACKTRACE", "0")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&child.stderr) + String::from_utf8_lossy(&child.stdout);
-    assert!(!child.status.success(), "{mutant:?} went unnoticed");
-    assert!(DETECTIONS.iter().any(|d| said.contains(d)), "{mutant:?} failed otherwise: {said}");
-}
-
-fn thread_name() -> String {
-    std::thread::current().name().expect("the harness names its threads").to_owned()
-}
+use support::{Shared, registered, spawn};
 
 /// One reader, two sections that overlap, the second ending on another CPU; one updater.
 fn nested_reader(tier: Tier) -> impl Fn() + Sync + Send + 'static {
@@ -291,30 +164,6 @@ fn guard_sent_to_an_unregistered_thread() -> impl Fn() + Sync + Send + 'static {
     }
 }
 
-/// A reader against a retirer and a barrier.
-fn callbacks() -> impl Fn() + Sync + Send + 'static {
-    || {
-        let shared = Shared::new(Tier::Rseq);
-        let reader = spawn(&shared, move |shared| shared.read());
-        model::run_on(1);
-        shared.cell.store(Tracked::new(1));
-        reader.join().unwrap();
-        shared.domain.barrier();
-        assert_eq!(shared.domain.pending(), 0);
-    }
-}
-
-macro_rules! models {
-    ($($name:ident: $bound:literal, $model:expr;)*) => {
-        $(
-            #[test]
-            fn $name() {
-                check($bound, $model);
-            }
-        )*
-    };
-}
-
 models! {
     nested_reader_rseq: 3, nested_reader(Tier::Rseq);
     nested_reader_membarrier: 3, nested_reader(Tier::Membarrier);
@@ -336,21 +185,6 @@ models! {
     stream_of_readers_rseq: 2, stream_of_readers(Tier::Rseq);
     stream_of_readers_membarrier: 2, stream_of_readers(Tier::Membarrier);
     guard_may_end_unregistered: 3, guard_sent_to_an_unregistered_thread();
-    callbacks_wait_for_readers: 3, callbacks();
-}
-
-macro_rules! mutants {
-    ($($name:ident: $mutant:ident, $bound:literal, $model:expr;)*) => {
-        mod mutants {
-            use super::*;
-            $(
-                #[test]
-                fn $name() {
-                    must_fail(Mutant::$mutant, $bound, $model);
-                }
-            )*
-        }
-    };
 }
 
 mutants! {
@@ -369,5 +203,4 @@ mutants! {
     relaxed_leave: RelaxedLeave, 3, one_reader(Tier::Rseq, registered);
     relaxed_leave_fence: RelaxedLeave, 3, one_reader(Tier::Fence, registered);
     no_round_up: NoRoundUp, 3, two_updaters(Tier::Rseq);
-    early_callback: EarlyCallback, 3, callbacks();
 }

@@ -153,14 +153,16 @@ fn decide() {
     });
 }
 
+/// Runs `f` with signals masked, and keeps `errno`.
 #[cfg(stillpoint_sections)]
-fn masked(f: impl FnOnce()) {
+pub(crate) fn masked(f: impl FnOnce()) {
     use crate::rseq::area::{preserving_errno, with_signals_masked};
     preserving_errno(|| with_signals_masked(f));
 }
 
+/// Runs `f`.
 #[cfg(not(stillpoint_sections))]
-fn masked(f: impl FnOnce()) {
+pub(crate) fn masked(f: impl FnOnce()) {
     f();
 }
 

@@ -21,6 +21,8 @@ mod selftest;
 mod topology;
 
 #[cfg(not(stillpoint_loom))]
+pub(crate) use decide::masked;
+#[cfg(not(stillpoint_loom))]
 pub use report::{Machine, machine};
 #[cfg(not(stillpoint_loom))]
 pub use selftest::SelfTest;

@@ -1,224 +1,29 @@
-//! Callbacks: what runs after a grace period.
-//!
-//! # State
-//!
-//! *Incoming*: a stack that anyone pushes to with one compare-and-swap, inside readers and
-//! callbacks too. *Waiting*: at most one batch, taken from incoming whole, with the grace-period
-//! number it waits for; under a lock. The number is taken after the batch, so it covers every
-//! callback in it, and pushing needs neither number nor fence.
-//!
-//! # Who runs them
-//!
-//! Retirers, in passing: every [`BATCH`]th, and one that comes [`PATIENCE`] after the last
-//! attempt, tries the lock and advances the grace period as far as it goes without waiting. So a
-//! slow trickle keeps at most a few objects back, a flood frees in batches, and nobody blocks.
-//! `barrier` waits and runs everything; dropping the domain runs the rest.
-//!
-//! The lock is held while callbacks run, so that whoever gets it after them knows they are
-//! done: that is what `barrier` promises. A callback that itself retires only pushes.
+//! Callbacks: what runs after a grace period. How they wait: [`super::bins`].
 
+use super::bins::{Bin, Header, Hold, Kind};
 use super::domain::Domain;
+use super::engine::Engine;
 use super::grace::Target;
+use super::readers::forbid;
 use crate::sync::mutant::{Mutant, broken};
-use crate::sync::{
-    AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, coarse_millis, const_unless_modelled,
-    thread_token,
-};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::null_mut;
-use std::sync::TryLockError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-/// Callbacks after which a retirer looks whether some can run.
-const BATCH: u64 = if cfg!(stillpoint_loom) { 1 } else { 64 };
-/// Milliseconds after which a retirer looks although the batch is not full.
-const PATIENCE: u64 = 4;
+/// How long a throttled writer waits for readers before it looks again what can be run.
+const THROTTLE_NAP: Duration = Duration::from_millis(2);
 
-/// The head of every callback; what to run stands behind it, in the same allocation.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct Header {
-    next: *mut Header,
-    /// Frees the allocation that this header begins, and runs what is to run.
-    run: unsafe fn(*mut Header),
-}
-
-impl Header {
-    pub(super) const fn new(run: unsafe fn(*mut Header)) -> Header {
-        Header { next: null_mut(), run }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Callbacks {
-    incoming: AtomicPtr<Header>,
-    queued: AtomicU64,
-    done: AtomicU64,
-    /// When a retirer last looked, in coarse milliseconds.
-    looked: AtomicU64,
-    waiting: Mutex<Option<Batch>>,
-    /// Which thread runs callbacks: 0, or its token.
-    runner: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct Batch {
-    first: *mut Header,
-    target: Target,
-}
-
-// SAFETY: a batch is a list of callbacks, all of them `Send`, that whoever has the batch owns.
-unsafe impl Send for Batch {}
-
-impl Callbacks {
-    const_unless_modelled! {
-        pub(super) const fn new() -> Callbacks {
-            Callbacks {
-                incoming: AtomicPtr::new(null_mut()),
-                queued: AtomicU64::new(0),
-                done: AtomicU64::new(0),
-                looked: AtomicU64::new(0),
-                waiting: Mutex::new(None),
-                runner: AtomicUsize::new(0),
-            }
-        }
-    }
-
-    /// Queued, and not yet run.
-    pub(super) fn pending(&self) -> u64 {
-        // `done` first: it never overtakes what we then read of `queued`.
-        let done = self.done.load(Ordering::Acquire);
-        self.queued.load(Ordering::Relaxed).saturating_sub(done)
-    }
-
-    /// Puts one callback on the stack.
-    ///
-    /// # Safety
-    ///
-    /// `header` begins an allocation that its `run` takes, on any thread, once.
-    unsafe fn push(&self, header: *mut Header) -> u64 {
-        let n = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut top = self.incoming.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: until the exchange succeeds, the header is ours.
-            unsafe { (*header).next = top };
-            // Release: partner is the acquire in `take`. What the retirer unlinked before
-            // comes before the batch's number.
-            match self.incoming.compare_exchange_weak(
-                top,
-                header,
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return n,
-                Err(now) => top = now,
-            }
-        }
-    }
-
-    /// Everything incoming, as a batch, unless there is nothing.
-    fn take(&self, domain: &Domain) -> Option<Batch> {
-        // Acquire: partner is the release in `push`; later pushes continue its release sequence.
-        let first = self.incoming.swap(null_mut(), Ordering::Acquire);
-        // After the swap: a grace period from here on covers all of them.
-        (!first.is_null()).then(|| Batch { first, target: domain.grace.snapshot() })
-    }
-
-    /// Runs a batch whose grace period has ended. With the lock held.
-    fn run(&self, batch: Batch) {
-        self.runner.store(thread_token(), Ordering::Relaxed);
-        let mut next = batch.first;
-        while !next.is_null() {
-            let header = next;
-            // SAFETY: the batch is a list of live headers that only we have. `next` is read before
-            // `run` frees its allocation.
-            let call = unsafe {
-                next = (*header).next;
-                (*header).run
-            };
-            // SAFETY: the contract of `push`: this is the one call.
-            let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { call(header) }));
-            // The hook has printed the panic; the rest must run all the same, even if dropping
-            // the payload panics again.
-            if let Err(payload) = outcome
-                && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
-            {
-                std::mem::forget(again);
-            }
-            // Release: partner is the acquire in `pending`.
-            self.done.fetch_add(1, Ordering::Release);
-        }
-        self.runner.store(0, Ordering::Relaxed);
-    }
-
-    /// Runs what can run without waiting, unless somebody else is at it.
-    fn collect(&self, domain: &Domain) {
-        let mut waiting = match self.waiting.try_lock() {
-            Ok(waiting) => waiting,
-            // A barrier that could not broadcast panicked, and left everything in its place.
-            Err(TryLockError::Poisoned(e)) => e.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        loop {
-            let Some(batch) = waiting.take().or_else(|| self.take(domain)) else { return };
-            if !domain.grace.advance(domain, batch.target) && !broken(Mutant::EarlyCallback) {
-                *waiting = Some(batch);
-                return;
-            }
-            self.run(batch);
-        }
-    }
-
-    /// True if it is time for a retirer, which queued the `n`th callback, to look.
-    fn is_due(&self, n: u64) -> bool {
-        let now = coarse_millis();
-        let looked = self.looked.load(Ordering::Relaxed);
-        if n.is_multiple_of(BATCH) || now.wrapping_sub(looked) >= PATIENCE {
-            self.looked.store(now, Ordering::Relaxed);
-            return true;
-        }
-        false
-    }
-
-    fn barrier(&self, domain: &Domain) {
-        assert!(
-            self.runner.load(Ordering::Relaxed) != thread_token(),
-            "stillpoint: barrier called from a callback of the same domain would wait for itself"
-        );
-        // Twice: once for what was queued before, once for what those callbacks queued.
-        for _ in 0..2 {
-            // Poisoned, if a barrier could not broadcast and panicked: everything is in its place.
-            let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
-            let mut seen_incoming = false;
-            while !seen_incoming {
-                let batch = match waiting.take() {
-                    Some(batch) => Some(batch),
-                    None => {
-                        seen_incoming = true;
-                        self.take(domain)
-                    }
-                };
-                if let Some(batch) = batch {
-                    // Back to its place should the wait panic.
-                    let target = batch.target;
-                    *waiting = Some(batch);
-                    domain.grace.wait(domain, target);
-                    if let Some(batch) = waiting.take() {
-                        self.run(batch);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A closure and its header, in one allocation.
+/// A closure behind its header, in one allocation.
 #[repr(C)]
 struct Deferred<F> {
     header: Header,
+    /// Bytes it holds besides its own.
+    extra: usize,
     call: F,
 }
 
 impl<F: FnOnce()> Deferred<F> {
+    const KIND: &'static Kind = &Kind { run: Self::run, bytes: Self::bytes };
+
     /// # Safety
     ///
     /// `header` begins a boxed `Deferred<F>` that nobody else uses.
@@ -227,21 +32,51 @@ impl<F: FnOnce()> Deferred<F> {
         let deferred = unsafe { Box::from_raw(header.cast::<Deferred<F>>()) };
         (deferred.call)();
     }
+
+    /// # Safety
+    ///
+    /// `header` begins a live `Deferred<F>`.
+    unsafe fn bytes(header: *const Header) -> usize {
+        // SAFETY: the caller's promise.
+        let extra = unsafe { (*header.cast::<Deferred<F>>()).extra };
+        size_of::<Deferred<F>>().saturating_add(extra)
+    }
+}
+
+/// A pointer and what frees it, for another thread to do.
+struct Raw<T>(*mut T, unsafe fn(*mut T));
+
+// SAFETY: `retire_raw`'s caller promised that any thread may free it.
+unsafe impl<T> Send for Raw<T> {}
+
+impl<T> Raw<T> {
+    /// # Safety
+    ///
+    /// As `retire_raw`'s caller promised, which is: after a grace period, once.
+    unsafe fn free(self) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.1)(self.0) }
+    }
 }
 
 impl Domain {
-    /// Runs `callback` after a grace period, on some thread that retires something into this
-    /// domain, or calls [`barrier`](Domain::barrier), or drops the domain.
+    /// Runs `callback` after a grace period: on a thread that retires something into this
+    /// domain, or waits in [`barrier`](Domain::barrier) or [`throttle`](Domain::throttle),
+    /// or drops the domain; or, when the process would otherwise sit on it, on the
+    /// [reclaimer](super::Reclaimer).
     ///
     /// Never blocks; may be called with a guard alive, inside a callback, while panicking, in
-    /// thread-local destructors. One allocation, one compare-and-swap; every 64th call, or after
-    /// some milliseconds, it also advances the grace period and runs callbacks that are due. A
-    /// callback's panic is caught and reported by the panic hook. Callbacks of one domain run in
-    /// no particular order.
+    /// thread-local destructors. One allocation; on the `Rseq` tier no atomic instruction. Every 16th
+    /// call it also runs a few callbacks that are due, and advances the grace period as far as
+    /// that goes without waiting. A callback's panic is caught, [counted and handed
+    /// on](Domain::on_callback_panic). Callbacks of one domain run in no particular order,
+    /// and several at a time.
     ///
-    /// The thread that runs a callback may hold a guard of this domain, and other callbacks wait
-    /// meanwhile: a callback must not wait for grace periods of the domain, nor for a thread that
-    /// does.
+    /// The thread that runs a callback may hold a guard of this domain, or locks of the program: a
+    /// callback must not wait for grace periods of the domain, nor take a lock that is held
+    /// around `retire` and the like. It may be a thread whose thread-local destructors have
+    /// begun: what a callback wants from thread-locals may be gone there
+    /// ([`try_with`](std::thread::LocalKey::try_with) tells).
     ///
     /// Not for signal handlers: it allocates.
     ///
@@ -259,9 +94,13 @@ impl Domain {
     /// assert!(RAN.load(Ordering::Relaxed));
     /// ```
     pub fn defer<F: FnOnce() + Send + 'static>(&self, callback: F) {
-        let deferred = Deferred { header: Header::new(Deferred::<F>::run), call: callback };
-        // SAFETY: a boxed `Deferred<F>` that begins with its header, for which `run` was made;
-        // the closure is `Send`.
+        self.defer_sized(callback, 0);
+    }
+
+    fn defer_sized<F: FnOnce() + Send + 'static>(&self, call: F, extra: usize) {
+        let deferred = Deferred { header: Header::new(Deferred::<F>::KIND), extra, call };
+        // SAFETY: a boxed `Deferred<F>` that begins with its header, whose kind it is; the
+        // closure is `Send`.
         unsafe { self.defer_raw(Box::into_raw(Box::new(deferred)).cast()) }
     }
 
@@ -277,29 +116,101 @@ impl Domain {
     /// static DOMAIN: Domain = Domain::new();
     /// DOMAIN.retire(vec![1, 2, 3]);
     /// DOMAIN.barrier();
-    /// assert_eq!(DOMAIN.pending(), 0);
+    /// assert_eq!(DOMAIN.pending().callbacks, 0);
     /// ```
     pub fn retire<T: Send + 'static>(&self, value: T) {
-        self.defer(move || drop(value));
+        self.retire_sized(value, 0);
     }
 
-    /// [`defer`](Domain::defer) for a callback that has its header already.
+    /// As [`retire`](Domain::retire), for a value that owns `bytes` elsewhere: they count in
+    /// [`pending`](Domain::pending) and towards the limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    ///
+    /// static DOMAIN: Domain = Domain::new();
+    /// let guard = DOMAIN.read();
+    /// let page = vec![0_u8; 4096];
+    /// DOMAIN.retire_sized(page, 4096);
+    /// assert!(DOMAIN.pending().bytes >= 4096);
+    /// ```
+    pub fn retire_sized<T: Send + 'static>(&self, value: T, bytes: usize) {
+        self.defer_sized(move || drop(value), bytes);
+    }
+
+    /// Calls `free(pointer)` after a grace period.
     ///
     /// # Safety
     ///
-    /// As for [`Callbacks::push`].
-    pub(super) unsafe fn defer_raw(&self, header: *mut Header) {
-        // SAFETY: the caller's promise.
-        let n = unsafe { self.callbacks.push(header) };
-        if self.callbacks.is_due(n) {
-            self.callbacks.collect(self);
-        }
+    /// Any thread may make that call, at any time after a grace period of this domain. If
+    /// there are readers of what it frees, they are under guards of this domain that they got
+    /// before it was unlinked, and it was unlinked before this call. What `free` uses lives
+    /// until it has run: [`barrier`](Domain::barrier) tells.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    ///
+    /// unsafe fn free(page: *mut [u8; 64]) {
+    ///     // SAFETY: from `Box::into_raw`, and retired once.
+    ///     drop(unsafe { Box::from_raw(page) });
+    /// }
+    ///
+    /// static DOMAIN: Domain = Domain::new();
+    /// let page = Box::into_raw(Box::new([0; 64]));
+    /// // SAFETY: nobody reads the page, and boxes may be freed on any thread.
+    /// unsafe { DOMAIN.retire_raw(page, free) };
+    /// ```
+    pub unsafe fn retire_raw<T: 'static>(&self, pointer: *mut T, free: unsafe fn(*mut T)) {
+        let raw = Raw(pointer, free);
+        // SAFETY: the caller's promise; callbacks run after a grace period, once.
+        self.defer(move || unsafe { raw.free() });
     }
 
-    /// Waits until every callback queued before the call has run, and those that they queued.
+    /// [`retire`](Domain::retire), unless the domain is at its [limit](Domain::set_limit).
     ///
-    /// Also waits for callbacks that are running in other threads. Callbacks queued meanwhile by
-    /// others may run too. May be called concurrently.
+    /// Never blocks: at the limit it runs what can be run without waiting, and looks again. Reads
+    /// a cache line per CPU, if there is a limit.
+    ///
+    /// # Errors
+    ///
+    /// Gives the value back if the domain's callbacks or bytes are at their limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    ///
+    /// let domain = Domain::builder().limit(2).build();
+    /// let guard = domain.read();
+    /// assert_eq!(domain.try_retire("one"), Ok(()));
+    /// assert_eq!(domain.try_retire("two"), Ok(()));
+    /// assert_eq!(domain.try_retire("three"), Err("three"));
+    /// drop(guard);
+    /// assert_eq!(domain.try_retire("three"), Ok(()));
+    /// ```
+    pub fn try_retire<T: Send + 'static>(&self, value: T) -> Result<(), T> {
+        let engine = self.engine();
+        if engine.is_at_limit() {
+            if may_run() {
+                engine.make_room();
+            }
+            if engine.is_at_limit() {
+                return Err(value);
+            }
+        }
+        self.retire(value);
+        Ok(())
+    }
+
+    /// Waits until the domain is below its [limit](Domain::set_limit), and helps: advances grace
+    /// periods, runs callbacks. Returns at once if there is no limit.
+    ///
+    /// For writers that retire more than readers let go: call it between updates, outside of
+    /// sections and locks.
     ///
     /// # Deadlock
     ///
@@ -307,7 +218,90 @@ impl Domain {
     ///
     /// # Panics
     ///
-    /// If called from a callback of this domain; and as `synchronize`.
+    /// In a build with debug assertions or feature `debug-readers`: if the calling thread holds
+    /// a guard of this domain. If the kernel refuses broadcasts, as `synchronize`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    ///
+    /// let domain = Domain::builder().limit(100).build();
+    /// for n in 0..1000 {
+    ///     domain.retire(n);
+    ///     domain.throttle();
+    ///     assert!(domain.pending().callbacks < 100);
+    /// }
+    /// ```
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
+    pub fn throttle(&self) {
+        let engine = self.engine();
+        forbid(engine, "throttle");
+        // A limit of zero lets nothing wait; more than nothing waiting cannot be asked for.
+        while engine.is_at_limit() && engine.pending().callbacks > 0 {
+            engine.make_room();
+            if engine.is_at_limit() {
+                // What readers hold up: naps, and panics if no grace period can end.
+                let target = engine.grace.snapshot();
+                engine.grace.wait(engine, target, Instant::now().checked_add(THROTTLE_NAP));
+            }
+        }
+    }
+
+    /// Limits the garbage of this domain: at so many callbacks, or bytes,
+    /// [`try_retire`](Domain::try_retire) refuses and [`throttle`](Domain::throttle) waits.
+    /// `u64::MAX` means no limit, which is how a domain begins.
+    ///
+    /// [`retire`](Domain::retire) and [`defer`](Domain::defer) have no limit: they can neither
+    /// block nor fail.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    /// Domain::global().set_limit(1_000_000, 64 << 20);
+    /// # Domain::global().set_limit(u64::MAX, u64::MAX);
+    /// ```
+    pub fn set_limit(&self, callbacks: u64, bytes: u64) {
+        let engine = self.engine();
+        engine.most_callbacks.store(callbacks, Ordering::Relaxed);
+        engine.most_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// [`defer`](Domain::defer) for a callback that has its header already.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Engine::push`].
+    pub(super) unsafe fn defer_raw(&self, header: *mut Header) {
+        let engine = self.engine();
+        let full = {
+            let _section = (!broken(Mutant::PushOutsideSection)).then(|| self.read());
+            // SAFETY: the caller's promise; inside a section.
+            unsafe { engine.push(header) }
+        };
+        if let Some(bin) = full
+            && may_run()
+        {
+            engine.tend(bin);
+        }
+        engine.see_to_it();
+    }
+
+    /// Waits until every callback queued before the call has run, and those that they queued.
+    ///
+    /// Covers all CPUs and threads, and callbacks that other threads are running. Of those that
+    /// callbacks queue, the first generation: a callback that queues itself again and again
+    /// does not keep `barrier` for ever. May be called concurrently. Costs some four grace
+    /// periods, which concurrent callers share.
+    ///
+    /// # Deadlock
+    ///
+    /// As for [`synchronize`](Domain::synchronize): not with a guard of this domain alive.
+    ///
+    /// # Panics
+    ///
+    /// If called from a callback of this domain, which it would wait for; and as `synchronize`.
     ///
     /// # Examples
     ///
@@ -321,38 +315,62 @@ impl Domain {
     /// rcu::barrier();
     /// assert_eq!(Arc::strong_count(&old), 1);
     /// ```
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
     pub fn barrier(&self) {
-        self.callbacks.barrier(self);
-    }
-
-    /// How many callbacks are queued and have not run.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::Domain;
-    /// let domain = Domain::new();
-    /// let guard = domain.read();
-    /// domain.retire("held up by the guard");
-    /// assert_eq!(domain.pending(), 1);
-    /// drop(guard);
-    /// domain.barrier();
-    /// assert_eq!(domain.pending(), 0);
-    /// ```
-    pub fn pending(&self) -> u64 {
-        self.callbacks.pending()
+        let Some(engine) = self.engine_if_used() else { return };
+        assert!(
+            !engine.bins().iter().any(|bin| bin.is_held_here()),
+            "stillpoint: barrier called from a callback of the same domain would wait for itself"
+        );
+        forbid(engine, "barrier");
+        // Once for what was queued before, once for what those callbacks queued.
+        engine.flush();
+        engine.flush();
     }
 }
 
-impl Drop for Domain {
-    /// Runs every pending callback, at once: no guard borrows the domain any more, so nobody can
-    /// reach what they free. Callbacks have no way to queue more.
-    fn drop(&mut self) {
-        let batch =
-            self.callbacks.waiting.lock().map_or_else(|e| e.into_inner().take(), |mut w| w.take());
-        let incoming = self.callbacks.take(self);
-        for batch in batch.into_iter().chain(incoming) {
-            self.callbacks.run(batch);
+impl Engine {
+    fn is_at_limit(&self) -> bool {
+        let callbacks = self.most_callbacks.load(Ordering::Relaxed);
+        let bytes = self.most_bytes.load(Ordering::Relaxed);
+        if (callbacks, bytes) == (u64::MAX, u64::MAX) {
+            return false;
         }
+        let pending = self.pending();
+        pending.callbacks >= callbacks || pending.bytes >= bytes
     }
+
+    /// Runs what can be run without waiting for readers.
+    fn make_room(&self) {
+        let all = |hold: &Hold<'_>| {
+            hold.run_due_and_tell(self, u64::MAX);
+        };
+        self.drain_some(Target::NOW, Bin::try_hold, all);
+    }
+
+    /// Makes sure that somebody will run what was just queued, even if nobody retires any more.
+    #[cfg(not(stillpoint_loom))]
+    fn see_to_it(&self) {
+        super::reclaimer::call_if_idle(self);
+    }
+
+    #[cfg(stillpoint_loom)]
+    fn see_to_it(&self) {}
+}
+
+/// False on a thread whose thread-local destructors have come to ours: what callbacks of others
+/// want from thread-locals may be gone there. Others may have been destroyed before.
+#[cfg(not(stillpoint_loom))]
+fn may_run() -> bool {
+    struct Alive;
+    impl Drop for Alive {
+        fn drop(&mut self) {}
+    }
+    thread_local!(static ALIVE: Alive = const { Alive });
+    ALIVE.try_with(|_| ()).is_ok()
+}
+
+#[cfg(stillpoint_loom)]
+fn may_run() -> bool {
+    true
 }

@@ -20,7 +20,7 @@
 //! | load | acquire | the exchange that published the value |
 //! | exchange | acquire, release | load; and the exchange that published the value it takes out |
 
-use super::callbacks::Header;
+use super::bins::{Header, Kind};
 use super::domain::Domain;
 use super::guard::ReadGuard;
 use super::{DomainRef, Global};
@@ -125,8 +125,10 @@ struct Slot<T> {
 }
 
 impl<T> Slot<T> {
+    const KIND: &'static Kind = &Kind { run: Self::free, bytes: |_| size_of::<Slot<T>>() };
+
     fn boxed(value: T) -> *mut Slot<T> {
-        Box::into_raw(Box::new(Slot { header: Header::new(Slot::<T>::free), value }))
+        Box::into_raw(Box::new(Slot { header: Header::new(Self::KIND), value }))
     }
 
     /// # Safety

@@ -10,6 +10,8 @@
 //!   shards, all counts atomic.
 //! * **The grace period's number** and its state, on other lines: [`super::grace`].
 //!
+//! All of it is the domain's [engine](super::engine), at an address that never changes.
+//!
 //! # A reader
 //!
 //! *enter*, one section: load the CPU number, check it against the bound, load the phase,
@@ -80,14 +82,14 @@
 //! The argument is checked by the models in `loom-tests`, which run this very code, and each
 //! of its steps has a mutant that they catch.
 
-use super::callbacks::Callbacks;
-use super::grace::Grace;
+use super::engine::{Engine, Settings};
 use super::guard::ReadGuard;
-use super::lines::{Line, Lines};
-use crate::machine::{Shape, Tier, fence, shape};
+use super::readers::Record;
+use super::statistics::add;
+use crate::machine::{Tier, fence, shape};
 use crate::rseq::reader::{self, Gate, Mark, NO_CPU, Phase};
 use crate::sync::mutant::{Mutant, broken};
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, const_unless_modelled, thread_token};
+use crate::sync::{AtomicPtr, Ordering, const_unless_modelled};
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -102,20 +104,25 @@ const RETRIES: u32 = 8;
 ///
 /// # Cost
 ///
-/// `new` is `const`; the counters (128 bytes per possible CPU, rounded up to pages) are mapped on
-/// first use and unmapped by `drop`. Nothing is registered per thread, and memory does not grow
-/// with threads.
+/// `new` is `const`; counters and callback lists (384 bytes per possible CPU, and some 2 KiB, of
+/// which only the pages that are used are ever resident) are mapped on first use and unmapped by
+/// `drop`. Nothing is registered per thread, and memory does not grow with threads.
 ///
-/// A read-side critical section costs two restartable sequences, on x86-64 ten plain instructions
-/// to enter and six to leave: no atomic instruction, no fence, no system call. A grace period
-/// costs one `membarrier` broadcast and two scans of the counters.
+/// A read-side critical section costs two restartable sequences, on x86-64 eleven plain
+/// instructions to enter and six to leave: no atomic instruction, no fence, no system call. A grace
+/// period costs one `membarrier` broadcast and two scans of the counters.
 ///
 /// # Fork
 ///
-/// A child of `fork` inherits the counters. If other threads of the parent were reading at that
-/// moment, the child's grace periods never end, since those readers do not exist there. A child
-/// that only executes another program is not concerned. Between `vfork` and `exec`, call nothing
-/// here.
+/// The child of a `fork` can go on using the domain: readers of the parent's other threads are
+/// not waited for, callbacks that were queued run in the child as well as in the parent (each has
+/// its own copy of what they free), and a grace period in progress begins again. In the parent nothing
+/// changes.
+///
+/// The thread that forks should hold no guard: in the child it protects nothing any more. It may be
+/// dropped there; what was loaded under it must not be used. Callbacks that another thread of the
+/// parent was running at that moment do not run in the child. A child that only executes another
+/// program is not concerned by any of this. Between `vfork` and `exec`, call nothing here.
 ///
 /// # Examples
 ///
@@ -129,97 +136,43 @@ const RETRIES: u32 = 8;
 /// drop(guard);
 /// CONFIG.synchronize();
 /// ```
-#[repr(C)]
+// Aligned: read all the time, and written once.
+#[repr(align(64))]
 pub struct Domain {
-    gate: Apart<Shared>,
-    pub(super) grace: Apart<Grace>,
-    pub(super) callbacks: Apart<Callbacks>,
+    /// The engine's gate, or the one in `settings`; until there is one, [`NO_GATE`] (in models,
+    /// null).
+    gate: AtomicPtr<Gate>,
+    /// Null until the domain is used.
+    engine: AtomicPtr<Engine>,
+    settings: Settings,
 }
 
-/// On cache lines of its own.
-#[derive(Debug)]
-#[repr(align(128))]
-pub(super) struct Apart<T>(T);
+/// The gate of all domains that have no engine yet: turns every sequence away.
+#[cfg(not(stillpoint_loom))]
+static NO_GATE: Gate = super::engine::closed_gate();
 
-impl<T> std::ops::Deref for Apart<T> {
-    type Target = T;
-    #[inline(always)]
-    fn deref(&self) -> &T {
-        &self.0
+#[cfg(not(stillpoint_loom))]
+const fn gate_before_use(settings: &Settings) -> *const Gate {
+    match settings.gate {
+        Some(gate) => gate,
+        None => &NO_GATE,
     }
 }
 
-/// The read-mostly line.
-#[repr(C)]
-struct Shared {
-    gate: Gate,
-    lines: Lines,
-    ceiling: Tier,
-}
-
-/// Settings of a new [`Domain`].
-///
-/// # Examples
-///
-/// ```
-/// use stillpoint::Tier;
-/// use stillpoint::rcu::Domain;
-///
-/// // A domain for tests of the portable path, whatever the machine has.
-/// static PORTABLE: Domain = Domain::builder().tier(Tier::Fence).build();
-/// assert_eq!(PORTABLE.tier(), Tier::Fence);
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub struct DomainBuilder {
-    ceiling: Tier,
-}
-
-impl DomainBuilder {
-    /// Forces a tier no higher than this one. The process's own tier
-    /// ([`Machine::tier`](crate::Machine::tier)) bounds it as well.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::{Tier, rcu::Domain};
-    /// let domain = Domain::builder().tier(Tier::Membarrier).build();
-    /// assert!(domain.tier() <= Tier::Membarrier);
-    /// ```
-    pub const fn tier(mut self, highest: Tier) -> DomainBuilder {
-        self.ceiling = highest;
-        self
-    }
-
-    const_unless_modelled! {
-        /// The domain. Allocates nothing.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use stillpoint::rcu::Domain;
-        /// let domain = Domain::builder().build();
-        /// domain.synchronize();
-        /// ```
-        #[must_use]
-        pub const fn build(self) -> Domain {
-            Domain {
-                gate: Apart(Shared {
-                    gate: Gate {
-                        phase: AtomicPtr::new(std::ptr::null_mut()),
-                        slots: AtomicU32::new(0),
-                    },
-                    lines: Lines::new(),
-                    ceiling: self.ceiling,
-                }),
-                grace: Apart(Grace::new()),
-                callbacks: Apart(Callbacks::new()),
-            }
-        }
-    }
+#[cfg(stillpoint_loom)]
+fn gate_before_use(_: &Settings) -> *const Gate {
+    std::ptr::null()
 }
 
 impl Domain {
+    const_unless_modelled! {
+        pub(super) const fn with(settings: Settings) -> Domain {
+            let gate = gate_before_use(&settings).cast_mut();
+            let engine = AtomicPtr::new(std::ptr::null_mut());
+            Domain { gate: AtomicPtr::new(gate), engine, settings }
+        }
+    }
+
     const_unless_modelled! {
         /// A domain of the process's tier. Allocates nothing; can stand in a `static`.
         ///
@@ -228,24 +181,12 @@ impl Domain {
         /// ```
         /// use stillpoint::rcu::Domain;
         /// static DOMAIN: Domain = Domain::new();
-        /// assert_eq!(DOMAIN.pending(), 0);
+        /// assert_eq!(DOMAIN.grace_periods(), 0);
         /// ```
         #[must_use]
         pub const fn new() -> Domain {
-            Domain::builder().build()
+            Domain::with(Settings::DEFAULT)
         }
-    }
-
-    /// Settings for a domain that differs from [`Domain::new`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::{Tier, rcu::Domain};
-    /// static FENCES_ONLY: Domain = Domain::builder().tier(Tier::Fence).build();
-    /// ```
-    pub const fn builder() -> DomainBuilder {
-        DomainBuilder { ceiling: Tier::Rseq }
     }
 
     /// The tier this domain works on. Never changes.
@@ -257,7 +198,74 @@ impl Domain {
     /// assert_eq!(Domain::global().tier(), stillpoint::machine().tier());
     /// ```
     pub fn tier(&self) -> Tier {
-        self.shape().tier
+        shape(self.settings.ceiling).tier
+    }
+
+    /// The name it was [given](super::DomainBuilder::name), or nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Domain;
+    /// assert_eq!(Domain::global().name(), "global");
+    /// assert_eq!(Domain::new().name(), "");
+    /// ```
+    pub fn name(&self) -> &'static str {
+        self.settings.name
+    }
+
+    /// The gate, of the engine or of none. In models, there may be none.
+    #[inline(always)]
+    fn gate(&self) -> Option<&Gate> {
+        // Relaxed: all use of the engine depends on this address.
+        let gate = self.gate.load(Ordering::Relaxed);
+        // SAFETY: `NO_GATE`, or the first field of an engine, which lives as long as the domain.
+        (cfg!(not(stillpoint_loom)) || !gate.is_null()).then(|| unsafe { &*gate })
+    }
+
+    /// The engine, if there is one.
+    #[inline]
+    pub(super) fn engine_if_used(&self) -> Option<&Engine> {
+        // Acquire: partner is the release in `make_engine`.
+        // SAFETY: null, or an engine that lives as long as the domain.
+        unsafe { self.engine.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The engine, made now if there was none.
+    #[inline]
+    pub(super) fn engine(&self) -> &Engine {
+        match self.engine_if_used() {
+            Some(engine) => engine,
+            None => self.make_engine(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_engine(&self) -> &Engine {
+        let fresh = Engine::create(&self.settings);
+        // Release: the engine comes first. Partner: the acquire in `engine_if_used`.
+        let winner = self.engine.compare_exchange(
+            std::ptr::null_mut(),
+            fresh,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if let Err(winner) = winner {
+            // SAFETY: made above, and nobody else has seen it.
+            unsafe { Engine::release(fresh) };
+            // SAFETY: the domain's engine, which lives as long as the domain.
+            return unsafe { &*winner };
+        }
+        // SAFETY: as above.
+        let engine = unsafe { &*fresh };
+        // Before the gate opens: the child of a fork must find every engine that has readers.
+        #[cfg(not(stillpoint_loom))]
+        super::registry::add(fresh);
+        engine.open();
+        // Release: readers depend on the address.
+        self.gate.store(std::ptr::from_ref(engine.gate()).cast_mut(), Ordering::Release);
+        engine
     }
 
     /// Begins a read-side critical section, which lasts until the guard is dropped.
@@ -268,8 +276,10 @@ impl Domain {
     ///
     /// A grace period that starts while the guard is alive does not end before it is dropped. So,
     /// with a guard of this domain alive, the same thread must not call
-    /// [`synchronize`](Domain::synchronize) or [`barrier`](Domain::barrier): it would wait for
-    /// itself for ever. Nor may it wait for another thread that does. Forgetting a guard
+    /// [`synchronize`](Domain::synchronize), [`barrier`](Domain::barrier) or
+    /// [`throttle`](Domain::throttle): it would wait for itself for ever. (In a build with debug
+    /// assertions, or with feature `debug-readers`, these panic instead, and name both
+    /// places.) Nor may it wait for another thread that does. Forgetting a guard
     /// ([`std::mem::forget`]) is sound and stops the domain's grace periods for good.
     ///
     /// # Ordering
@@ -290,16 +300,45 @@ impl Domain {
     /// assert_eq!(*value, 1); // as long as the guard lives
     /// ```
     #[inline(always)]
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
     pub fn read(&self) -> ReadGuard<'_> {
-        // SAFETY: the gate's bound is nonzero only after `Lines` mapped that many lines behind
-        // line 0 and the phase pointer to it was published. They are unmapped when the
-        // domain is dropped, which the guard's borrow prevents.
-        let mark = match unsafe { reader::enter(&self.gate.gate) } {
+        // SAFETY: the gate of an engine, whose lines are mapped as long as it is, which is until
+        // the domain is dropped; the guard's borrow prevents that. Or that of none, with the
+        // bound 0.
+        let entered = self.gate().and_then(|gate| unsafe { reader::enter(gate) });
+        self.entered(entered)
+    }
+
+    /// [`read`](Domain::read) for callers who know where the gate is: one load less.
+    ///
+    /// # Safety
+    ///
+    /// `gate` is the one in the domain's settings.
+    #[cfg(not(stillpoint_loom))]
+    #[inline(always)]
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
+    pub(super) unsafe fn read_through(&self, gate: &'static Gate) -> ReadGuard<'_> {
+        // SAFETY: as in `read`.
+        self.entered(unsafe { reader::enter(gate) })
+    }
+
+    /// The guard of a section that one attempt may have counted.
+    #[inline(always)]
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
+    fn entered(&self, entered: Option<Mark>) -> ReadGuard<'_> {
+        let mark = match entered {
             Some(mark) => mark,
             None => self.enter_cold(),
         };
         // SAFETY: `mark` counts one entry, which this guard ends.
-        unsafe { ReadGuard::new(self, mark) }
+        unsafe { ReadGuard::new(self, mark, self.record()) }
+    }
+
+    /// What is known of a section that was just entered, for reports.
+    #[inline(always)]
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
+    fn record(&self) -> Record {
+        if Record::IS_KEPT { Record::new(self.engine()) } else { Record::NONE }
     }
 
     /// Ends the section that `mark` counts.
@@ -315,125 +354,100 @@ impl Domain {
         }
     }
 
-    #[inline]
-    fn shape(&self) -> Shape {
-        shape(self.gate.ceiling)
-    }
-
-    /// The lines, mapped now if they were not before, and the shape they have.
-    pub(super) fn lines(&self) -> (Shape, &[Line]) {
-        let shape = self.shape();
-        let lines = self.gate.lines.get(shape);
-        let gate = &self.gate.gate;
-        // Acquire: whoever published the phase had the lines.
-        if gate.phase.load(Ordering::Acquire).is_null() {
-            let first: *const Phase = &raw const lines[1].phases[0];
-            // Release: the zeroed lines come first. Only the first can succeed; the phase
-            // is never null again.
-            let _ = gate.phase.compare_exchange(
-                std::ptr::null_mut(),
-                first.cast_mut(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
-            if shape.tier == Tier::Rseq {
-                // Release: after the phase, as the sequences expect. The same value from everyone.
-                gate.slots.store(shape.slots, Ordering::Release);
-            }
-        }
-        (shape, lines)
-    }
-
     /// What *enter* does when one attempt at the sequence did not count.
     #[cold]
     #[inline(never)]
     fn enter_cold(&self) -> Mark {
-        let (shape, lines) = self.lines();
-        if shape.tier != Tier::Rseq {
-            // A shard of its own for most threads; any would do. The top half of the product
-            // scales the hash to the number of lines.
-            let hash = (thread_token() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-            let line = (hash * lines.len() as u64) >> 32;
-            return self.enter_atomically(shape.tier, lines, line as usize);
-        }
-        for _ in 0..RETRIES {
-            if !sequences_may_work(shape.slots) {
-                break;
-            }
-            // SAFETY: as in `read`.
-            if let Some(mark) = unsafe { reader::enter(&self.gate.gate) } {
-                return mark;
-            }
-        }
-        self.enter_atomically(shape.tier, lines, 0)
-    }
-
-    /// The fallback: counts in a line that is never stored to plainly.
-    fn enter_atomically(&self, tier: Tier, lines: &[Line], line: usize) -> Mark {
-        let phase = &lines[line].phases[self.current_phase(lines)];
-        // Relaxed: ordered by the light fence. Partner: the grace period's heavy fence.
-        phase.entered.fetch_add(1, Ordering::Relaxed);
-        if !broken(Mutant::NoLightFence) {
-            fence::light(tier);
-        }
-        Mark { phase: NonNull::from(phase), cpu: NO_CPU }
+        self.engine().enter()
     }
 
     /// What *leave* does when the section did not end where it began, or not at the first attempt.
     #[cold]
     #[inline(never)]
     fn leave_cold(&self, mark: Mark) {
-        let shape = self.shape();
-        if shape.tier == Tier::Rseq {
+        self.engine().leave(mark);
+    }
+}
+
+impl Engine {
+    /// Enters, by repeated sequences or atomically.
+    fn enter(&self) -> Mark {
+        if self.tier() == Tier::Rseq {
             for _ in 0..RETRIES {
-                if !sequences_may_work(shape.slots) {
+                if !sequences_may_work(self.slots()) {
                     break;
                 }
-                // SAFETY: as in `leave`; nothing was counted yet.
-                if unsafe { reader::leave(&self.gate.gate, mark) } {
+                // SAFETY: the gate describes the engine's lines.
+                if let Some(mark) = unsafe { reader::enter(self.gate()) } {
+                    return mark;
+                }
+                add(&self.counts.retries);
+            }
+        }
+        // The fallback: counts in a line that is never stored to plainly.
+        let phase = &self.lines()[self.shard()].phases[self.current_phase()];
+        // Relaxed: ordered by the light fence. Partner: the grace period's heavy fence.
+        phase.entered.fetch_add(1, Ordering::Relaxed);
+        if !broken(Mutant::NoLightFence) {
+            fence::light(self.tier());
+        }
+        Mark { phase: NonNull::from(phase), cpu: NO_CPU }
+    }
+
+    /// Leaves, on whatever CPU, or atomically.
+    fn leave(&self, mark: Mark) {
+        if self.tier() == Tier::Rseq {
+            for _ in 0..RETRIES {
+                if !sequences_may_work(self.slots()) {
+                    break;
+                }
+                // SAFETY: the caller's mark, of this engine; nothing was counted yet.
+                if unsafe { reader::leave(self.gate(), mark) } {
                     return;
                 }
             }
         }
         // SAFETY: a phase of the line that counted, or of line 0, where no sequence stores; the
-        // lines live as long as the domain.
+        // lines live as long as the engine.
         let phase = unsafe { &*mark.atomic_phase() };
-        // Release: partner is the acquire in `drained`.
+        // Release: partner is the acquire in `is_drained`.
         let order =
             if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
         phase.left.fetch_add(1, order);
     }
 
     /// True if every section counted in this phase has left it.
-    pub(super) fn drained(&self, lines: &[Line], phase: usize) -> bool {
-        let counts = || lines.iter().map(move |line| &line.phases[phase]);
+    pub(super) fn is_drained(&self, phase: usize) -> bool {
+        broken(Mutant::NoWait) || self.sections_in(phase) == 0
+    }
+
+    /// How many sections counted in this phase have not left it: zero only if there are none;
+    /// else a guess, since they come and go while it is made.
+    pub(super) fn sections_in(&self, phase: usize) -> u64 {
+        let counts = || self.lines().iter().map(move |line| &line.phases[phase]);
         // Acquire: partner is the release of each leave. It also keeps the second sum second.
         let left = || counts().fold(0, |n: u64, c| n.wrapping_add(c.left.load(Ordering::Acquire)));
         let entered =
             || counts().fold(0, |n: u64, c| n.wrapping_add(c.entered.load(Ordering::Acquire)));
-        if broken(Mutant::NoWait) {
-            return true;
-        }
         if broken(Mutant::EntersBeforeLeaves) {
             let entered = entered();
-            return left() == entered;
+            return entered.wrapping_sub(left());
         }
         let left = left();
-        left == entered()
+        entered().wrapping_sub(left)
     }
 
     /// The current phase's index. Which one it is orders nothing.
-    pub(super) fn current_phase(&self, lines: &[Line]) -> usize {
-        let phase = self.gate.gate.phase.load(Ordering::Relaxed);
-        usize::from(!std::ptr::eq(phase, &raw const lines[1].phases[0]))
+    pub(super) fn current_phase(&self) -> usize {
+        let phase = self.gate().phase.load(Ordering::Relaxed);
+        usize::from(!std::ptr::eq(phase, &raw const self.lines()[1].phases[0]))
     }
 
     /// Makes `phase` the current one. Called with the grace period's lock held.
-    pub(super) fn flip_to(&self, lines: &[Line], phase: usize) {
-        let phase: *const Phase = &raw const lines[1].phases[phase];
-        // Release: hands the lines on to readers who meet this store first. Partner: their load of
-        // the phase, on whose address all they do with the lines depends.
-        self.gate.gate.phase.store(phase.cast_mut(), Ordering::Release);
+    pub(super) fn flip_to(&self, phase: usize) {
+        let phase: *const Phase = &raw const self.lines()[1].phases[phase];
+        // Release: hands the lines on to readers who meet this store first.
+        self.gate().phase.store(phase.cast_mut(), Ordering::Release);
     }
 }
 
@@ -450,6 +464,28 @@ fn sequences_may_work(_: u32) -> bool {
     cfg!(stillpoint_loom)
 }
 
+impl Drop for Domain {
+    /// Runs every pending callback, at once: no guard borrows the domain any more, so nobody can
+    /// reach what they free. Callbacks have no way to queue more. Waits for callbacks that the
+    /// reclaimer is running.
+    fn drop(&mut self) {
+        // Relaxed: `&mut self` came here after all use.
+        let engine = self.engine.load(Ordering::Relaxed);
+        if engine.is_null() {
+            return;
+        }
+        #[cfg(not(stillpoint_loom))]
+        super::registry::remove(engine);
+        // SAFETY: the domain's own reference keeps it alive, and is given back once.
+        unsafe {
+            (*engine).run_all();
+            #[cfg(not(stillpoint_loom))]
+            super::readers::forget(&*engine);
+            Engine::release(engine);
+        }
+    }
+}
+
 impl Default for Domain {
     fn default() -> Domain {
         Domain::new()
@@ -459,9 +495,10 @@ impl Default for Domain {
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Domain")
-            .field("ceiling", &self.gate.ceiling)
-            .field("grace_periods", &self.grace.completed())
-            .field("pending", &self.callbacks.pending())
+            .field("name", &self.settings.name)
+            .field("ceiling", &self.settings.ceiling)
+            .field("grace_periods", &self.grace_periods())
+            .field("pending", &self.pending())
             .finish()
     }
 }

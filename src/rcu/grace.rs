@@ -10,10 +10,11 @@
 //!                                                 flipped ──(old phase drained)──> even
 //! ```
 //!
-//! `synchronize` takes a *snapshot*, the number at which a grace period that starts from now on
-//! will have ended: the next even number if idle, the one after if a period is in progress, for
-//! that one may have sent its broadcast before the caller's stores. Then one caller leads, and
-//! the rest park until the number has passed what they wait for: concurrent callers share.
+//! Who wants a grace period takes a *snapshot*, the number at which one that starts from now
+//! on will have ended: the next even number if idle, the one after if a period is in progress,
+//! for that one may have sent its broadcast before the caller's stores. Waiters ([`Grace::wait`])
+//! elect one leader, and the rest park until the number has passed what they wait for: concurrent
+//! callers share. Others ([`Grace::advance`]) go as far as it goes without waiting.
 //!
 //! # Why a snapshot is enough
 //!
@@ -26,35 +27,78 @@
 //! as if C had sent the broadcast. The leader's release of the final number, acquired by C, puts
 //! the accesses of the others before what C does next.
 //!
+//! # Why nobody sleeps for ever
+//!
+//! A follower counts itself in `parked`, fences, and parks only if, under the queue's lock, it
+//! still finds the lead taken. A leader frees the lead, fences, and looks at `parked`. One of them
+//! sees the other: either the follower finds the lead free and does not park, or the leader wakes
+//! all whose number has come and one other, who takes the lead or meets another leader, who
+//! will look at `parked` in turn. A follower that gives up (its time ran out) passes the wake-up
+//! on. Futures do the same with `asleep`: they register, fence, and look at the number again; the
+//! leader stores the number, fences, and looks at `asleep`.
+//!
 //! # Orderings
 //!
 //! | operation | order | partner |
 //! |---|---|---|
 //! | fence in `snapshot` | SeqCst | fence in `step` before the broadcast |
-//! | number at the end of a period | release | acquire in `has_reached` |
+//! | number at the begin and the end of a period | release | acquire in `has_reached` |
 //! | lock, unlock | acquire, release | each other |
+//! | fence behind the unlock | SeqCst | fence in `follow`, fence in `Sleepers::put` |
 
-use super::domain::Domain;
-use super::lines::Line;
+use super::engine::Engine;
+use super::sleepers::Sleepers;
+use super::stall::{StallReport, Stalled};
+use super::statistics::add;
+use crate::machine::Tier;
 use crate::machine::fence::heavy;
-use crate::machine::{Shape, Tier};
 use crate::sync::mutant::{Mutant, broken};
-use crate::sync::{
-    AtomicU32, AtomicU64, Ordering, Pace, const_unless_modelled, fence, park, unpark_all,
-};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Pace, fence, nanos, park, unpark};
+use std::time::Instant;
 
 /// The state of a domain's grace periods.
 #[derive(Debug)]
 pub(super) struct Grace {
     number: AtomicU64,
     lock: AtomicU32,
+    /// Followers that are parked, or about to be.
+    parked: AtomicU32,
     /// How far the period in progress is. Used under the lock.
     stage: AtomicU32,
+    /// When it began, and who has heard that it takes long. Used under the lock.
+    stalled: Stalled,
+    pub(super) sleepers: Sleepers,
 }
 
 /// A number to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target(u64);
+
+impl Target {
+    /// Always reached.
+    pub(super) const NOW: Target = Target(0);
+    /// Never reached.
+    #[cfg(not(stillpoint_loom))]
+    pub(super) const EVER: Target = Target(u64::MAX);
+
+    /// The end of the grace period that starts after this one has ended.
+    pub(super) fn next(self) -> Target {
+        Target(self.0 + 2)
+    }
+
+    /// The end of the grace period before.
+    pub(super) fn previous(self) -> Target {
+        Target(self.0.saturating_sub(2))
+    }
+
+    pub(super) const fn from_bits(bits: u64) -> Target {
+        Target(bits)
+    }
+
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+}
 
 /// Stages of a period: begun, broadcast sent, flipped.
 const BEGUN: u32 = 0;
@@ -63,29 +107,50 @@ const FLIPPED: u32 = 2;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
-/// Held, and somebody may be parked.
-const AWAITED: u32 = 2;
+
+/// What a step came to.
+enum Step {
+    Moved,
+    /// Readers must leave first.
+    Blocked,
+}
+
+/// What became of a lead.
+enum Led {
+    Reached,
+    GaveUp,
+    /// Readers have held it up for long: somebody should hear of it.
+    Stalled(Box<StallReport>),
+    /// The kernel refused the broadcast.
+    Refused(i32),
+}
 
 /// The lock of the state machine, released when dropped.
-struct Lead<'g>(&'g Grace);
+struct Lead<'e>(&'e Engine);
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
+        let grace = &self.0.grace;
         // Release: partner is the acquire in `try_lead`.
-        if self.0.lock.swap(FREE, Ordering::Release) == AWAITED {
-            unpark_all(self.0.key());
+        grace.lock.store(FREE, Ordering::Release);
+        // Partners: the fences in `follow` and `Sleepers::put`.
+        fence(Ordering::SeqCst);
+        grace.hand_on();
+        if !broken(Mutant::LostWakeup) {
+            grace.sleepers.wake(Target(grace.number.load(Ordering::Relaxed)));
         }
     }
 }
 
 impl Grace {
-    const_unless_modelled! {
-        pub(super) const fn new() -> Grace {
-            Grace {
-                number: AtomicU64::new(0),
-                lock: AtomicU32::new(FREE),
-                stage: AtomicU32::new(BEGUN),
-            }
+    pub(super) fn new() -> Grace {
+        Grace {
+            number: AtomicU64::new(0),
+            lock: AtomicU32::new(FREE),
+            parked: AtomicU32::new(0),
+            stage: AtomicU32::new(BEGUN),
+            stalled: Stalled::new(),
+            sleepers: Sleepers::new(),
         }
     }
 
@@ -116,77 +181,124 @@ impl Grace {
         (&raw const self.lock).cast()
     }
 
-    fn try_lead(&self) -> Option<Lead<'_>> {
+    /// Wakes the followers whose number has come, and one who may take the lead.
+    fn hand_on(&self) {
+        // Relaxed: behind a fence.
+        if self.parked.load(Ordering::Relaxed) != 0 && !broken(Mutant::LostWakeup) {
+            unpark(self.key(), self.number.load(Ordering::Relaxed));
+        }
+    }
+
+    fn try_lead<'e>(&self, engine: &'e Engine) -> Option<Lead<'e>> {
         // Acquire: partner is the release of the unlock.
         self.lock
             .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            .then(|| Lead(self))
+            .then(|| Lead(engine))
     }
 
     /// Goes as far towards `target` as is possible without waiting for anyone. True if there.
-    pub(super) fn advance(&self, domain: &Domain, target: Target) -> bool {
+    pub(super) fn advance(&self, engine: &Engine, target: Target) -> bool {
         if !self.has_reached(target)
-            && let Some(lead) = self.try_lead()
+            && let Some(lead) = self.try_lead(engine)
         {
-            let (shape, lines) = domain.lines();
-            // A failing broadcast leaves everything pending; whoever must wait reports it.
-            while !lead.0.has_reached(target) && lead.0.step(domain, shape, lines) == Ok(true) {}
+            let led = self.lead(engine, target, || true);
+            drop(lead);
+            // A refused broadcast leaves everything pending; whoever must wait reports it.
+            if let Led::Stalled(report) = led {
+                engine.hooks.stalled(&report);
+            }
         }
         self.has_reached(target)
     }
 
-    /// Waits until `target` is reached.
+    /// Waits until `target` is reached, or the deadline has passed. True if it is reached.
     ///
     /// # Panics
     ///
     /// If the kernel refuses a broadcast it granted at start-up.
-    pub(super) fn wait(&self, domain: &Domain, target: Target) {
+    pub(super) fn wait(&self, engine: &Engine, target: Target, deadline: Option<Instant>) -> bool {
+        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         while !self.has_reached(target) {
-            match self.try_lead() {
-                Some(lead) => self.lead(&lead, domain, target),
-                None => self.follow(target),
+            let Some(lead) = self.try_lead(engine) else {
+                if is_late() {
+                    // The wake-up that brought us here may have been meant for a successor.
+                    fence(Ordering::SeqCst);
+                    self.hand_on();
+                    return self.has_reached(target);
+                }
+                self.follow(target, deadline);
+                continue;
+            };
+            let mut pace = Pace::new();
+            let led = self.lead(engine, target, || {
+                let late = is_late();
+                if !late {
+                    pace.wait();
+                }
+                late
+            });
+            drop(lead);
+            match led {
+                Led::Reached => {}
+                Led::GaveUp => return self.has_reached(target),
+                Led::Stalled(report) => engine.hooks.stalled(&report),
+                Led::Refused(errno) => broadcast_refused(engine.tier(), errno),
             }
         }
+        true
     }
 
-    fn lead(&self, _: &Lead<'_>, domain: &Domain, target: Target) {
-        let (shape, lines) = domain.lines();
-        let mut pace = Pace::new();
+    /// Advances until `target` is reached. When readers must leave first, asks `gives_up`,
+    /// which may wait a little.
+    fn lead(&self, engine: &Engine, target: Target, mut gives_up: impl FnMut() -> bool) -> Led {
         while !self.has_reached(target) {
-            match self.step(domain, shape, lines) {
-                Ok(true) => {}
-                Ok(false) => pace.wait(),
-                Err(errno) => broadcast_refused(shape.tier, errno),
+            match self.step(engine) {
+                Ok(Step::Moved) => {}
+                Ok(Step::Blocked) => {
+                    if let Some(report) = self.stalled.check(engine, self.number()) {
+                        return Led::Stalled(report);
+                    }
+                    if gives_up() {
+                        return Led::GaveUp;
+                    }
+                }
+                Err(errno) => return Led::Refused(errno),
             }
         }
+        Led::Reached
     }
 
     /// Parks until the leader is done or has given up the lead.
-    fn follow(&self, target: Target) {
-        // Relaxed: only says that somebody may be parked; the parking lot orders the rest. A
-        // leader that unlocks first makes this fail, and the check below too.
-        let announced = self
-            .lock
-            .compare_exchange(HELD, AWAITED, Ordering::Relaxed, Ordering::Relaxed)
-            .map_or_else(|seen| seen == AWAITED, |_| true);
-        if announced {
-            park(self.key(), || {
-                self.lock.load(Ordering::Relaxed) == AWAITED && !self.has_reached(target)
-            });
-        }
+    fn follow(&self, target: Target, deadline: Option<Instant>) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+        // Partner: the fence behind the unlock.
+        fence(Ordering::SeqCst);
+        park(self.key(), target.0, deadline, || {
+            self.lock.load(Ordering::Relaxed) == HELD && !self.has_reached(target)
+        });
+        self.parked.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// One step; with the lock held. `Ok(false)`: readers must leave first.
-    fn step(&self, domain: &Domain, shape: Shape, lines: &[Line]) -> Result<bool, i32> {
+    fn number(&self) -> u64 {
         // Relaxed: number and stage are written only under the lock.
-        let number = self.number.load(Ordering::Relaxed);
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// One step; with the lock held.
+    fn step(&self, engine: &Engine) -> Result<Step, i32> {
+        let number = self.number();
         if number.is_multiple_of(2) {
             self.stage.store(BEGUN, Ordering::Relaxed);
-            self.number.store(number + 1, Ordering::Relaxed);
-            return Ok(true);
+            self.stalled.begin(nanos());
+            // Release: whoever finds this number may rely on the periods before it. Partner: the
+            // acquire in `has_reached`.
+            let order =
+                if broken(Mutant::RelaxedBegin) { Ordering::Relaxed } else { Ordering::Release };
+            self.number.store(number + 1, order);
+            return Ok(Step::Moved);
         }
-        let current = domain.current_phase(lines);
+        let current = engine.current_phase();
         let other = 1 - current;
         let next = match self.stage.load(Ordering::Relaxed) {
             BEGUN => {
@@ -194,32 +306,46 @@ impl Grace {
                 fence(Ordering::SeqCst);
                 if !broken(Mutant::NoBroadcast) {
                     // Partners: every section, and the fallback's light fence.
-                    heavy(shape.tier)?;
+                    heavy(engine.tier())?;
+                    if engine.tier() != Tier::Fence {
+                        add(&engine.counts.broadcasts);
+                    }
                 }
                 FENCED
             }
             FENCED => {
-                if !domain.drained(lines, other) && !broken(Mutant::SkipOtherPhase) {
-                    return Ok(false);
+                if !engine.is_drained(other) && !broken(Mutant::SkipOtherPhase) {
+                    return Ok(Step::Blocked);
                 }
                 if !broken(Mutant::NoFlip) {
-                    domain.flip_to(lines, other);
+                    engine.flip_to(other);
                 }
                 FLIPPED
             }
             _ => {
                 // Flipped: the old phase is the one that is not current.
                 let old = if broken(Mutant::NoFlip) { current } else { other };
-                if !domain.drained(lines, old) {
-                    return Ok(false);
+                if !engine.is_drained(old) {
+                    return Ok(Step::Blocked);
                 }
+                engine.counts.took(nanos().saturating_sub(self.stalled.begun()));
                 // Release: partner is the acquire in `has_reached`.
                 self.number.store(number + 1, Ordering::Release);
-                return Ok(true);
+                return Ok(Step::Moved);
             }
         };
         self.stage.store(next, Ordering::Relaxed);
-        Ok(true)
+        Ok(Step::Moved)
+    }
+
+    /// In the child of a fork: whoever held the lock or slept is gone. A period in progress
+    /// begins again, under its number.
+    #[cfg(not(stillpoint_loom))]
+    pub(super) fn restart_after_fork(&self) {
+        self.stage.store(BEGUN, Ordering::Relaxed);
+        self.parked.store(0, Ordering::Relaxed);
+        self.lock.store(FREE, Ordering::Relaxed);
+        self.sleepers.forget_after_fork();
     }
 }
 
@@ -231,60 +357,4 @@ fn broadcast_refused(tier: Tier, errno: i32) -> ! {
          A filter installed after start-up must allow membarrier, or STILLPOINT_TIER=fence be set",
         std::io::Error::from_raw_os_error(errno)
     );
-}
-
-impl Domain {
-    /// Waits for a grace period: returns after every read-side critical section of this
-    /// domain that was in progress when it was called has ended.
-    ///
-    /// Concurrent callers share grace periods: one leads, the rest sleep. The leader spins for
-    /// some microseconds, then sleeps in growing naps of at most a millisecond; readers wake
-    /// nobody.
-    ///
-    /// # Ordering
-    ///
-    /// What the caller did before is visible to every section that has not ended on return. All
-    /// accesses of the ended sections happen before the return.
-    ///
-    /// # Deadlock
-    ///
-    /// Must not be called while the calling thread holds a guard of this domain, nor while it
-    /// holds a lock that a reader waits for. Not for signal handlers.
-    ///
-    /// # Panics
-    ///
-    /// If the kernel begins to refuse the `membarrier` call that it granted at start-up (a
-    /// seccomp filter installed late). Nothing is freed then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::Domain;
-    /// use std::sync::atomic::{AtomicBool, Ordering};
-    ///
-    /// static DOMAIN: Domain = Domain::new();
-    /// static ENABLED: AtomicBool = AtomicBool::new(true);
-    ///
-    /// ENABLED.store(false, Ordering::Relaxed);
-    /// DOMAIN.synchronize();
-    /// // Every section from now on sees `false`; none that saw `true` is still running.
-    /// ```
-    pub fn synchronize(&self) {
-        let target = self.grace.snapshot();
-        self.grace.wait(self, target);
-    }
-
-    /// How many grace periods of this domain have ended.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::Domain;
-    /// let domain = Domain::new();
-    /// domain.synchronize();
-    /// assert_eq!(domain.grace_periods(), 1);
-    /// ```
-    pub fn grace_periods(&self) -> u64 {
-        self.grace.completed()
-    }
 }

@@ -1,6 +1,7 @@
 //! Guards of read-side critical sections.
 
 use super::domain::Domain;
+use super::readers::Record;
 use crate::rseq::reader::Mark;
 use std::fmt;
 use std::marker::PhantomData;
@@ -40,6 +41,7 @@ use std::ops::Deref;
 pub struct ReadGuard<'d> {
     domain: &'d Domain,
     mark: Mark,
+    record: Record,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -52,8 +54,8 @@ impl<'d> ReadGuard<'d> {
     ///
     /// `mark` counts one entry in `domain` that nobody else ends.
     #[inline(always)]
-    pub(super) unsafe fn new(domain: &'d Domain, mark: Mark) -> ReadGuard<'d> {
-        ReadGuard { domain, mark, not_send: PhantomData }
+    pub(super) unsafe fn new(domain: &'d Domain, mark: Mark, record: Record) -> ReadGuard<'d> {
+        ReadGuard { domain, mark, record, not_send: PhantomData }
     }
 
     /// The domain whose grace periods wait for this guard.
@@ -85,6 +87,7 @@ impl<'d> ReadGuard<'d> {
     /// ```
     #[inline(always)]
     pub fn into_send(self) -> SendGuard<'d> {
+        self.record.sent();
         SendGuard(self)
     }
 }
@@ -92,6 +95,7 @@ impl<'d> ReadGuard<'d> {
 impl Drop for ReadGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
+        self.record.ended();
         // SAFETY: the mark is this guard's own, by `new`, and a guard is dropped once.
         unsafe { self.domain.leave(self.mark) }
     }

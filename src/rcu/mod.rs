@@ -25,21 +25,50 @@
 //! assert_eq!(limit(1), Some(25));
 //! ```
 
+mod bins;
+mod builder;
 mod callbacks;
 mod cell;
 mod domain;
+mod engine;
 mod grace;
 mod guard;
-mod lines;
-
-pub use cell::{CompareExchangeError, RcuCell, Removed};
-pub use domain::{Domain, DomainBuilder};
-pub use guard::{ReadGuard, SendGuard};
+mod hooks;
+mod readers;
+mod sleepers;
+mod stall;
+mod statistics;
+mod wait;
 
 #[cfg(not(stillpoint_loom))]
-pub use global::{Global, barrier, defer, read, retire, synchronize};
+mod fork;
+#[cfg(not(stillpoint_loom))]
+mod global;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(stillpoint_loom))]
+mod reclaimer;
+#[cfg(not(stillpoint_loom))]
+mod registry;
+
+pub use builder::DomainBuilder;
+pub use cell::{CompareExchangeError, RcuCell, Removed};
+pub use domain::Domain;
+pub use guard::{ReadGuard, SendGuard};
+pub use readers::Reader;
+pub use stall::{PhaseCount, StallReport};
+pub use statistics::{Latency, Pending, Statistics};
+pub use wait::{GracePeriod, GracePeriodFuture, TimedOut};
+
+#[cfg(not(stillpoint_loom))]
+pub use global::{
+    Global, barrier, defer, grace_period, pending, read, retire, retire_raw, retire_sized,
+    start_poll, statistics, synchronize, synchronize_timeout, throttle, try_retire,
+};
 #[cfg(stillpoint_loom)]
 pub use modelled::Global;
+#[cfg(not(stillpoint_loom))]
+pub use reclaimer::{Reclaimer, Session};
 
 use std::sync::Arc;
 
@@ -79,100 +108,6 @@ impl DomainRef for Arc<Domain> {
     #[inline(always)]
     fn domain(&self) -> &Domain {
         self
-    }
-}
-
-#[cfg(not(stillpoint_loom))]
-mod global {
-    use super::{Domain, DomainRef, ReadGuard, sealed};
-
-    static GLOBAL: Domain = Domain::new();
-
-    impl Domain {
-        /// The domain that the free functions of [`rcu`](crate::rcu) act on.
-        ///
-        /// # Examples
-        ///
-        /// ```
-        /// use stillpoint::rcu::{self, Domain};
-        /// assert!(std::ptr::eq(rcu::read().domain(), Domain::global()));
-        /// ```
-        #[inline(always)]
-        pub fn global() -> &'static Domain {
-            &GLOBAL
-        }
-    }
-
-    /// The [`DomainRef`] of the global domain: no bytes, known when compiling.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Global;
-
-    impl sealed::Sealed for Global {}
-    impl DomainRef for Global {
-        #[inline(always)]
-        fn domain(&self) -> &Domain {
-            &GLOBAL
-        }
-    }
-
-    /// Begins a read-side critical section of the global domain: see [`Domain::read`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let guard = stillpoint::rcu::read();
-    /// // … read what others may replace …
-    /// drop(guard);
-    /// ```
-    #[inline(always)]
-    pub fn read() -> ReadGuard<'static> {
-        GLOBAL.read()
-    }
-
-    /// Waits for a grace period of the global domain: see [`Domain::synchronize`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// stillpoint::rcu::synchronize();
-    /// ```
-    pub fn synchronize() {
-        GLOBAL.synchronize();
-    }
-
-    /// Runs a callback after a grace period of the global domain: see [`Domain::defer`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// stillpoint::rcu::defer(|| println!("every earlier reader is gone"));
-    /// stillpoint::rcu::barrier();
-    /// ```
-    pub fn defer<F: FnOnce() + Send + 'static>(callback: F) {
-        GLOBAL.defer(callback);
-    }
-
-    /// Drops a value after a grace period of the global domain: see [`Domain::retire`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// stillpoint::rcu::retire(Box::new(42));
-    /// ```
-    pub fn retire<T: Send + 'static>(value: T) {
-        GLOBAL.retire(value);
-    }
-
-    /// Waits for the global domain's callbacks: see [`Domain::barrier`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// stillpoint::rcu::defer(|| println!("done"));
-    /// stillpoint::rcu::barrier(); // printed by now
-    /// ```
-    pub fn barrier() {
-        GLOBAL.barrier();
     }
 }
 

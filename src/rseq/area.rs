@@ -276,6 +276,7 @@ mod native {
     }
 
     /// The calling thread's CPU number as the area has it, if the thread is registered.
+    #[inline]
     pub(crate) fn cpu_id() -> Option<u32> {
         let offset = offset();
         if offset == 0 {

@@ -10,6 +10,7 @@
 //!
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
 //! * [`reader`]: the sequences that mark a read-side critical section.
+//! * [`word`]: sequences on one word of a CPU.
 //!
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
 //! text between its descriptor and its landing. No other module contains `asm!`.
@@ -24,6 +25,7 @@
 pub(crate) mod abi;
 pub mod area;
 pub mod reader;
+pub mod word;
 
 #[cfg(stillpoint_loom)]
 pub mod model;

@@ -19,7 +19,7 @@ use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
 use crate::machine::Tier;
 use crate::sync::mutant::{Mutant, broken};
 use loom::sync::Mutex;
-use loom::sync::atomic::{AtomicPtr, Ordering, fence};
+use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -143,6 +143,43 @@ unsafe fn count_end(phase: NonNull<Phase>) -> bool {
     let order = if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
     let count = counts.left.load(Ordering::Relaxed);
     counts.left.store(count + 1, order);
+    true
+}
+
+/// The CPU the calling thread runs on, if it is registered.
+pub fn current_cpu() -> Option<u32> {
+    let script = script();
+    (!script.unregistered).then_some(script.cpu as u32)
+}
+
+/// The modelled addition to a CPU's word.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn add(cpu: u32, word: &AtomicU64, n: u64) -> bool {
+    if current_cpu() != Some(cpu) {
+        return false;
+    }
+    let Ok(_token) = TOKENS[cpu as usize].lock() else { return false };
+    word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    true
+}
+
+/// The modelled replacement of a CPU's word.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn replace<T>(cpu: u32, word: &AtomicPtr<T>, old: *mut T, new: *mut T) -> bool {
+    if current_cpu() != Some(cpu) {
+        return false;
+    }
+    let Ok(_token) = TOKENS[cpu as usize].lock() else { return false };
+    if word.load(Ordering::Relaxed) != old {
+        return false;
+    }
+    word.store(new, Ordering::Release);
     true
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn thread_token() -> usize {
 }
 
 /// Time stands still.
-pub(crate) fn coarse_millis() -> u64 {
+pub(crate) fn nanos() -> u64 {
     0
 }
 
@@ -46,8 +46,14 @@ loom::lazy_static! {
     static ref LOT: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 }
 
-/// Parks the calling thread unless `still` says that there is nothing to wait for.
-pub(crate) fn park(_: *const (), still: impl FnOnce() -> bool) {
+/// Parks the calling thread unless `still` says that there is nothing to wait for. Nobody's
+/// time runs out.
+pub(crate) fn park(
+    _: *const (),
+    _: u64,
+    _: Option<std::time::Instant>,
+    still: impl FnOnce() -> bool,
+) {
     if let Ok(guard) = LOT.0.lock()
         && still()
     {
@@ -56,7 +62,7 @@ pub(crate) fn park(_: *const (), still: impl FnOnce() -> bool) {
 }
 
 /// Wakes every parked thread.
-pub(crate) fn unpark_all(_: *const ()) {
+pub(crate) fn unpark(_: *const (), _: u64) {
     let guard = LOT.0.lock();
     LOT.1.notify_all();
     drop(guard);

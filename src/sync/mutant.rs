@@ -31,10 +31,24 @@ pub enum Mutant {
     RelaxedPublish,
     /// A reader's end does not release.
     RelaxedLeave,
+    /// The number of a period that begins does not hand on the end of the one before.
+    RelaxedBegin,
     /// `synchronize` takes the period in progress for its own.
     NoRoundUp,
     /// A callback runs before its grace period.
     EarlyCallback,
+    /// A list of callbacks counts as due after the first of its two grace periods.
+    EarlyTake,
+    /// A callback is pushed outside of a read-side critical section.
+    PushOutsideSection,
+    /// `barrier` does not wait for the last grace period.
+    BarrierEarly,
+    /// A cookie counts as complete one grace period too soon.
+    PollEarly,
+    /// One callback in a hundred is taken off its list and never run.
+    LostCallback,
+    /// A leader that is done wakes nobody.
+    LostWakeup,
     /// A section's commit stands one instruction behind its end.
     LateCommit,
 }

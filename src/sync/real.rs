@@ -3,12 +3,16 @@
 pub(crate) use std::sync::Mutex;
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+use parking_lot_core::{DEFAULT_UNPARK_TOKEN, FilterOp, ParkToken};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How long a waiter spins before it sleeps. A grace period with short readers ends within it.
 const SPIN: Duration = Duration::from_micros(30);
 /// The longest sleep between two looks.
 const LONGEST_NAP: Duration = Duration::from_millis(1);
+/// Between two looks of a waiter that must not park.
+const NAP_IN_CHILD: Duration = Duration::from_micros(100);
 
 /// Paces one waiter that nobody will wake: spin, then sleep an eighth of the time waited.
 #[derive(Debug)]
@@ -42,36 +46,56 @@ pub(crate) fn thread_token() -> usize {
     unsafe { libc::pthread_self() as usize }
 }
 
-/// A coarse clock in milliseconds, some nanoseconds to read.
-pub(crate) fn coarse_millis() -> u64 {
-    #[cfg(target_os = "linux")]
-    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
-    #[cfg(not(target_os = "linux"))]
-    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
+/// The monotonic clock, in nanoseconds.
+pub(crate) fn nanos() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a live local. The call cannot fail: the clock exists.
-    unsafe { libc::clock_gettime(CLOCK, &mut now) };
-    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Parks the calling thread at `key` unless `still` says, under the key's queue lock, that
-/// there is nothing to wait for. May wake without cause.
-pub(crate) fn park(key: *const (), still: impl FnOnce() -> bool) {
-    use parking_lot_core::DEFAULT_PARK_TOKEN;
+/// Set in a child of `fork`. There the parking lot may be in a state that no thread will ever
+/// mend, so waiters nap instead of parking.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// From here on nobody parks. For the child of a fork, as long as it has one thread.
+pub(crate) fn stop_parking() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Parks the calling thread at `key` with a token, unless `still` says, under the key's queue
+/// lock, that there is nothing to wait for. May wake without cause.
+pub(crate) fn park(
+    key: *const (),
+    token: u64,
+    deadline: Option<Instant>,
+    still: impl FnOnce() -> bool,
+) {
+    if FORKED.load(Ordering::Relaxed) {
+        return std::thread::sleep(NAP_IN_CHILD);
+    }
+    let token = ParkToken(token as usize);
     // SAFETY: the callbacks neither panic nor call into the parking lot; the key is the address of
     // a word of ours that outlives the call.
-    unsafe {
-        parking_lot_core::park(key as usize, still, || {}, |_, _| {}, DEFAULT_PARK_TOKEN, None);
-    }
+    unsafe { parking_lot_core::park(key as usize, still, || {}, |_, _| {}, token, deadline) };
 }
 
-/// Wakes every thread parked at `key`.
-pub(crate) fn unpark_all(key: *const ()) {
-    use parking_lot_core::DEFAULT_UNPARK_TOKEN;
-    // SAFETY: as in `park`.
-    unsafe {
-        parking_lot_core::unpark_all(key as usize, DEFAULT_UNPARK_TOKEN);
+/// Wakes every thread parked at `key` whose token is `now` or was before it, and one other.
+pub(crate) fn unpark(key: *const (), now: u64) {
+    if FORKED.load(Ordering::Relaxed) {
+        return;
     }
+    let mut successor = false;
+    let filter = |ParkToken(token): ParkToken| {
+        let reached = (now as usize).wrapping_sub(token) as isize >= 0;
+        if reached || !std::mem::replace(&mut successor, true) {
+            FilterOp::Unpark
+        } else {
+            FilterOp::Skip
+        }
+    };
+    // SAFETY: as in `park`.
+    unsafe { parking_lot_core::unpark_filter(key as usize, filter, |_| DEFAULT_UNPARK_TOKEN) };
 }
 
 /// Widens the window that a mutant opens, so that tests meet it.

@@ -1,10 +1,11 @@
 //! What child processes do, each in a surrounding that its parent chose.
 
 use super::early::{ForeignArea, SIGNATURE};
+use super::play::play;
 use super::protection::{Tracked, protects};
 use super::seccomp::{Filter, Rule, answer};
+use super::surrounding;
 use super::workload::{self, handle, handled};
-use super::{child, surrounding};
 use std::ffi::c_int;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, take_hook};
@@ -37,21 +38,7 @@ const SCENARIOS: [(&str, fn()); 16] = [
 
 /// Runs the one that the environment names.
 pub(crate) fn run() {
-    let Ok(name) = std::env::var(surrounding::SCENARIO) else { return };
-    // At once, whatever other threads are waiting for.
-    std::panic::set_hook(Box::new(|info| {
-        eprintln!("{info}\n{}", std::backtrace::Backtrace::capture());
-        // SAFETY: ends the process.
-        unsafe { libc::_exit(101) };
-    }));
-    for rule in surrounding::own_rules() {
-        let found = answer(rule.call, [rule.bits as usize, 0, 0]);
-        assert_eq!(found, rule.errno, "the filter does not do what it should: {rule:?}");
-    }
-    print!("{}", machine());
-    let (_, scenario) = SCENARIOS.iter().find(|(n, _)| *n == name).expect("no such scenario");
-    scenario();
-    println!("{}", child::DONE);
+    play(&SCENARIOS);
 }
 
 /// True if it is ours to register threads, once they need it, and works.
@@ -283,14 +270,14 @@ fn forgotten_guards() {
     let witness = value.witness();
     domain.retire(value);
     (0..1000).for_each(|_| domain.defer(|| {}));
-    assert!(witness.load(SeqCst) && domain.pending() == 1001);
+    assert!(witness.load(SeqCst) && domain.pending().callbacks == 1001);
     workload::values();
     drop(domain);
     assert!(!witness.load(SeqCst));
     // The global domain is never dropped; the process ends all the same.
     std::mem::forget(rcu::read());
     (0..1000).for_each(|_| rcu::defer(|| panic!("under a guard")));
-    assert_eq!(Domain::global().pending(), 1000);
+    assert_eq!(Domain::global().pending().callbacks, 1000);
 }
 
 /// Pages of address space, and of memory, that this process has.
@@ -360,12 +347,12 @@ fn late_refusal() {
         assert_refused(wait);
         drop(rcu::read());
         assert!(witness.load(SeqCst), "dropped without a grace period");
-        assert_eq!(domain.pending(), 201);
+        assert_eq!(domain.pending().callbacks, 201);
     }
     // Whoever may still broadcast is not held up, and finds everything where it was.
     elsewhere(rcu::synchronize);
     elsewhere(rcu::barrier);
-    assert!(!witness.load(SeqCst) && domain.pending() == 0);
+    assert!(!witness.load(SeqCst) && domain.pending().callbacks == 0);
 }
 
 /// A refusal in one thread leaves the others' callbacks running, without a barrier.
@@ -375,9 +362,9 @@ fn retirers_after_refusal() {
         rcu::defer(|| {});
         assert_refused(rcu::barrier);
     }
-    elsewhere(|| (0..1000).for_each(|_| rcu::defer(|| {})));
-    let pending = Domain::global().pending();
-    assert!(pending < 500, "{pending} of 1000 callbacks are pending");
+    elsewhere(|| (0..20_000).for_each(|_| rcu::defer(|| {})));
+    let pending = Domain::global().pending().callbacks;
+    assert!(pending < 10_000, "{pending} of 20000 callbacks are pending");
 }
 
 /// What valgrind is there for.

@@ -10,6 +10,8 @@
 
 #[path = "cpus.rs"]
 mod cpus;
+#[path = "obstacles.rs"]
+mod obstacles;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -317,7 +319,7 @@ pub(crate) fn run(tier: Tier, time: Duration) -> Report {
     drop(timer);
     CURRENT.store(std::ptr::null_mut(), Release);
     domain.barrier();
-    assert_eq!(domain.pending(), 0, "callbacks left behind by a barrier");
+    assert_eq!(domain.pending().callbacks, 0, "callbacks left behind by a barrier");
     let after = counters.map(|counter| counter.load(Relaxed));
     Report {
         violations: after[0] - before[0] + DESTROYED_EARLY.load(Relaxed),
@@ -379,6 +381,7 @@ pub(crate) fn duel(tier: Tier, time: Duration) -> Option<(u64, u64)> {
         cpus::restrict(0, &[second]);
         let mut violations = 0;
         while !STOP.load(Relaxed) {
+            obstacles::pass();
             let guard = domain.read();
             let object = &OBJECTS[CURRENT.load(Acquire)];
             for _ in 0..20 {
@@ -395,10 +398,13 @@ pub(crate) fn duel(tier: Tier, time: Duration) -> Option<(u64, u64)> {
         cpus::restrict(0, &[first]);
         let end = Instant::now() + time;
         let mut next = 0;
+        let mut random = fastrand::Rng::with_seed(7);
         while Instant::now() < end && !STOP.load(Relaxed) {
+            obstacles::vary(&mut random);
             for _ in 0..100 {
                 next = (next + 1) % OBJECTS.len();
                 OBJECTS[next].store(LIVE, Relaxed);
+                obstacles::pass();
                 let old = CURRENT.swap(next, AcqRel);
                 domain.synchronize();
                 OBJECTS[old].store(FREED, Relaxed);

@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
 use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
+use stillpoint::rseq::word::{add, replace};
 
 const CPUS: usize = 1024;
 /// No wrapper around a sequence is longer than this.
@@ -63,7 +64,7 @@ pub(crate) struct Sequence {
     follows_phase: bool,
 }
 
-pub(crate) const SEQUENCES: [Sequence; 3] = [
+pub(crate) const SEQUENCES: [Sequence; 5] = [
     Sequence {
         name: "reader_enter",
         attempt: attempt_enter,
@@ -82,6 +83,13 @@ pub(crate) const SEQUENCES: [Sequence; 3] = [
         word: |p| &p.left,
         follows_phase: false,
     },
+    Sequence { name: "word_add", attempt: attempt_add, word: |p| &p.entered, follows_phase: false },
+    Sequence {
+        name: "word_replace",
+        attempt: attempt_replace,
+        word: |p| &p.left,
+        follows_phase: false,
+    },
 ];
 
 #[inline(never)]
@@ -92,12 +100,11 @@ extern "C" fn attempt_enter(arena: &Arena) -> bool {
 
 #[inline(never)]
 extern "C" fn attempt_leave_here(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    let phase = NonNull::from(&arena.lines[cpu as usize + 1].phases[0]);
     // SAFETY: the mark is one that `enter` could just have given, on the CPU the thread was on
     // then.
-    unsafe {
-        let cpu = thread_area().cast::<u32>().add(1).read_volatile();
-        leave_here(Mark { phase: NonNull::from(&arena.lines[cpu as usize + 1].phases[0]), cpu })
-    }
+    unsafe { leave_here(Mark { phase, cpu }) }
 }
 
 #[inline(never)]
@@ -105,6 +112,30 @@ extern "C" fn attempt_leave(arena: &Arena) -> bool {
     // SAFETY: the gate describes the arena's lines, which stay mapped; the mark is one that
     // `enter` could have given.
     unsafe { leave(&arena.gate, Mark { phase: NonNull::from(&arena.lines[1].phases[0]), cpu: 0 }) }
+}
+
+/// The CPU the thread was on a moment ago.
+fn cpu_before() -> u32 {
+    // SAFETY: the calling thread's own area.
+    unsafe { thread_area().cast::<u32>().add(1).read_volatile() }
+}
+
+#[inline(never)]
+extern "C" fn attempt_add(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    // SAFETY: a word of that CPU, to which only this sequence stores, and the adversary.
+    unsafe { add(cpu, &arena.lines[cpu as usize + 1].phases[0].entered, 1) }
+}
+
+#[inline(never)]
+extern "C" fn attempt_replace(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    let word = &arena.lines[cpu as usize + 1].phases[0].left;
+    // SAFETY: a pointer and this number have one size, and the same bytes are valid for both.
+    let word = unsafe { &*word.as_ptr().cast::<AtomicPtr<u8>>() };
+    let old = word.load(SeqCst);
+    // SAFETY: as in `attempt_add`.
+    unsafe { replace(cpu, word, old, old.wrapping_add(1)) }
 }
 
 impl Arena {

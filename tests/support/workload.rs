@@ -111,7 +111,7 @@ fn domains() {
         assert!(domain.grace_periods() > before);
         domain.barrier();
         assert!(!witness.load(SeqCst));
-        assert_eq!(domain.pending(), 0);
+        assert_eq!(domain.pending().callbacks, 0);
         // What is still pending goes with the domain.
         let last = Tracked::new(3);
         let witness = last.witness();

@@ -3,8 +3,13 @@
 //! Each is an `Option`: `None` where the development files were missing when this was built.
 //! Debian's are in `liburcu-dev`.
 
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64};
+
 /// liburcu, flavour "memb": readers mark themselves per thread, grace periods use
-/// `membarrier`. Its read side is inlined into the shim's loop, as in a C program.
+/// `membarrier`. Its read side is inlined into the shim's loops, as in a C program.
 #[derive(Clone, Copy, Debug)]
 pub struct Urcu(());
 
@@ -13,48 +18,102 @@ pub fn urcu() -> Option<Urcu> {
     cfg!(have_liburcu).then_some(Urcu(()))
 }
 
+/// A declaration of the shim, and something to link against where there is none.
+macro_rules! shim {
+    ($($safety:ident fn $name:ident($($arg:ident: $of:ty),*) $(-> $to:ty)?;)*) => {
+        #[cfg(have_liburcu)]
+        mod shim {
+            use super::*;
+            unsafe extern "C" {
+                $(pub(crate) $safety fn $name($($arg: $of),*) $(-> $to)?;)*
+            }
+        }
+
+        #[cfg(not(have_liburcu))]
+        mod shim {
+            use super::*;
+            $(shim!(@absent $safety fn $name($($arg: $of),*) $(-> $to)?);)*
+        }
+    };
+    (@absent safe fn $name:ident($($arg:ident: $of:ty),*) $(-> $to:ty)?) => {
+        pub(crate) fn $name($(_: $of),*) $(-> $to)? {
+            unreachable!("no `Urcu` exists")
+        }
+    };
+    (@absent unsafe fn $name:ident($($arg:ident: $of:ty),*) $(-> $to:ty)?) => {
+        /// # Safety
+        ///
+        /// None: it is never reached.
+        pub(crate) unsafe fn $name($(_: $of),*) $(-> $to)? {
+            unreachable!("no `Urcu` exists")
+        }
+    };
+}
+
+shim! {
+    safe fn peers_urcu_register();
+    safe fn peers_urcu_unregister();
+    safe fn peers_urcu_synchronize();
+    safe fn peers_urcu_barrier();
+    safe fn peers_urcu_start_worker();
+    unsafe fn peers_urcu_count_frees(counter: *const AtomicU64);
+    unsafe fn peers_urcu_read(shared: *const *const [u64; 4], rounds: u64) -> u64;
+    unsafe fn peers_urcu_replace(slot: *const AtomicPtr<c_void>, times: u64);
+    unsafe fn peers_urcu_sum(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
+}
+
 impl Urcu {
     /// The shim once more, as a shared object: `peers_urcu_read` in it takes the address of a
     /// pointer to the table and the rounds, and wants the thread registered.
     pub fn shared_object(self) -> Option<&'static str> {
         option_env!("PEERS_URCU_SHARED_OBJECT")
     }
-}
 
-#[cfg(have_liburcu)]
-mod shim {
-    unsafe extern "C" {
-        pub(crate) safe fn peers_urcu_register();
-        pub(crate) safe fn peers_urcu_unregister();
-        pub(crate) fn peers_urcu_read(shared: *const *const [u64; 4], rounds: u64) -> u64;
-        pub(crate) safe fn peers_urcu_synchronize();
-    }
-}
-
-#[cfg(not(have_liburcu))]
-mod shim {
-    pub(crate) fn peers_urcu_register() {}
-    pub(crate) fn peers_urcu_unregister() {}
-    /// # Safety
-    ///
-    /// None: it is never reached.
-    pub(crate) unsafe fn peers_urcu_read(_: *const *const [u64; 4], _: u64) -> u64 {
-        unreachable!("no `Urcu` exists")
-    }
-    pub(crate) fn peers_urcu_synchronize() {}
-}
-
-/// A thread's registration with liburcu; ends when dropped.
-#[derive(Debug)]
-pub struct Registered(std::marker::PhantomData<*mut ()>);
-
-impl Urcu {
     /// Registers the calling thread as a reader.
     pub fn register(self) -> Registered {
         shim::peers_urcu_register();
-        Registered(std::marker::PhantomData)
+        Registered(PhantomData)
+    }
+
+    /// Does something on a registered thread. It stays registered until it ends.
+    pub fn registered<R>(self, work: impl FnOnce(&Registered) -> R) -> R {
+        thread_local! {
+            static THREAD: Registered = Urcu(()).register();
+        }
+        THREAD.with(work)
+    }
+
+    /// Waits for a grace period. On any thread that is not reading.
+    pub fn synchronize(self) {
+        shim::peers_urcu_synchronize();
+    }
+
+    /// Waits until everything retired so far is freed. On any thread that is not reading.
+    pub fn barrier(self) {
+        shim::peers_urcu_barrier();
+    }
+
+    /// Starts the thread that frees what was retired. Otherwise the first to retire does, and
+    /// its worker may run where that thread may: perhaps on one CPU only.
+    pub fn start_worker(self) {
+        shim::peers_urcu_start_worker();
+    }
+
+    /// Counts objects there as they are freed, from now on.
+    pub fn count_frees(self, counter: Option<&'static AtomicU64>) {
+        // SAFETY: null, or a counter that lives for ever.
+        unsafe { shim::peers_urcu_count_frees(counter.map_or(ptr::null(), ptr::from_ref)) }
     }
 }
+
+/// A pointer to an object of 64 bytes that threads replace while others read it. Empty at first;
+/// the last object is leaked.
+#[derive(Debug, Default)]
+pub struct Slot(AtomicPtr<c_void>);
+
+/// A thread's registration with liburcu; ends when dropped.
+#[derive(Debug)]
+pub struct Registered(PhantomData<*mut ()>);
 
 impl Registered {
     /// `rounds` read-side critical sections around one dependent load.
@@ -63,9 +122,17 @@ impl Registered {
         unsafe { shim::peers_urcu_read((&raw const *table).cast(), rounds) }
     }
 
-    /// Waits for a grace period.
-    pub fn synchronize(&self) {
-        shim::peers_urcu_synchronize();
+    /// `rounds` read-side critical sections, each of which adds up the object's words.
+    pub fn sum(&self, slot: &Slot, rounds: u64) -> u64 {
+        // SAFETY: the thread is registered, and only the shim stores to a slot.
+        unsafe { shim::peers_urcu_sum(&raw const slot.0, rounds) }
+    }
+
+    /// Allocates an object, puts it in the place of the one before and retires that with
+    /// `call_rcu`; so many times.
+    pub fn replace(&self, slot: &Slot, times: u64) {
+        // SAFETY: as in `sum`.
+        unsafe { shim::peers_urcu_replace(&raw const slot.0, times) }
     }
 }
 

@@ -1,0 +1,362 @@
+//! Who runs callbacks when nobody retires any more.
+//!
+//! # State
+//!
+//! One word, [`SESSION`]. *Idle*: nobody looks after the domains, and no callback is queued in
+//! any. *Called*: a session was asked for, and will begin. *Running*: one looks at all domains every
+//! [`TICK`], and runs what their retirers have left alone since; it ends when it finds nothing.
+//!
+//! # Why nothing is forgotten
+//!
+//! A retirer queues, makes a light fence, and loads the word: if it is idle, it calls. A session that
+//! ends stores *idle*, makes a heavy fence for each domain, and looks once more. By the
+//! contract of the fence, either it sees what was queued, or the retirer sees *idle*.
+//!
+//! # Who it is
+//!
+//! By default a thread of ours, `stillpoint-rcu`, started with the first session and parked between
+//! sessions. Signals are blocked in it. Or whatever [`Reclaimer::Custom`] does with a [`Session`].
+//! After `exit` has begun it starts no callback any more.
+
+use super::bins::{Bin, Hold};
+use super::engine::Engine;
+use super::grace::Target;
+use super::registry;
+use crate::machine::fence::{heavy, light};
+use crate::machine::masked;
+use crate::sync::nanos;
+use std::fmt;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(10);
+/// Between the first two looks while tasks wait; more and more after that.
+const SHORT: Duration = Duration::from_micros(500);
+/// Between two looks while readers stay.
+const LONGEST: Duration = Duration::from_millis(100);
+
+static SESSION: AtomicU8 = AtomicU8::new(IDLE);
+const IDLE: u8 = 0;
+const CALLED: u8 = 1;
+const RUNNING: u8 = 2;
+
+static KIND: AtomicU8 = AtomicU8::new(THREAD);
+const THREAD: u8 = 0;
+const DISABLED: u8 = 1;
+const CUSTOM: u8 = 2;
+
+type Start = dyn Fn(Session) + Send + Sync;
+
+/// What starts custom sessions. Replaced ones are leaked, as they may be running.
+static START: AtomicPtr<Box<Start>> = AtomicPtr::new(null_mut());
+/// Our thread, once it is there. Never freed: anybody may be about to unpark it.
+static OURS: AtomicPtr<Thread> = AtomicPtr::new(null_mut());
+/// When to ask the system for a thread again, after it gave none.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+const UNTIL_NEXT_TRY: u64 = 1_000_000_000;
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// Who runs callbacks that would otherwise wait for a retirer that does not come, and advances
+/// grace periods that tasks await. One for the whole process.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rcu::Reclaimer;
+///
+/// // Sessions on a thread pool of the program's own.
+/// Reclaimer::Custom(Box::new(|session| {
+///     std::thread::spawn(|| session.run());
+/// }))
+/// .install();
+/// ```
+#[non_exhaustive]
+pub enum Reclaimer {
+    /// A thread of the library, started when it is first needed. The default.
+    Thread,
+    /// Nobody. Garbage waits for the next retirer, `throttle`, `barrier`, or the domain's
+    /// drop; tasks that await a grace period poll it again and again.
+    Disabled,
+    /// Hands each [`Session`] to a function, which has it run soon, on some thread or executor.
+    /// The function is called by retirers: it must not block, nor retire.
+    Custom(Box<dyn Fn(Session) + Send + Sync>),
+}
+
+impl Reclaimer {
+    /// Installs it from now on. A session that is running goes on. Meant for the start of the program:
+    /// a custom function that is replaced is leaked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Reclaimer;
+    /// Reclaimer::Disabled.install();
+    /// ```
+    pub fn install(self) {
+        let kind = match self {
+            Reclaimer::Thread => THREAD,
+            Reclaimer::Disabled => DISABLED,
+            Reclaimer::Custom(start) => {
+                // Release: partner is the acquire in `begin`.
+                START.store(Box::into_raw(Box::new(start)), Ordering::Release);
+                CUSTOM
+            }
+        };
+        KIND.store(kind, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Reclaimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reclaimer::Thread => "Thread",
+            Reclaimer::Disabled => "Disabled",
+            Reclaimer::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// One spell of work for the [`Reclaimer`]: ends when no domain has callbacks or tasks waiting.
+///
+/// Dropping it without running it is allowed; the next retirer calls again.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc;
+/// use stillpoint::rcu::{self, Reclaimer};
+///
+/// let (send, sessions) = mpsc::channel::<rcu::Session>();
+/// Reclaimer::Custom(Box::new(move |session| drop(send.send(session)))).install();
+///
+/// rcu::retire(vec![1, 2, 3]);
+/// sessions.recv().unwrap().run();
+/// assert_eq!(rcu::Domain::global().pending().callbacks, 0);
+/// ```
+#[derive(Debug)]
+pub struct Session(());
+
+impl Session {
+    /// Runs it: looks at all domains every few milliseconds, frees what can be freed, sleeps in
+    /// between. Returns when nothing is left to do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rcu::Reclaimer;
+    /// Reclaimer::Custom(Box::new(|session| {
+    ///     std::thread::spawn(move || session.run());
+    /// }))
+    /// .install();
+    /// ```
+    pub fn run(self) {
+        std::mem::forget(self);
+        SESSION.store(RUNNING, Ordering::Relaxed);
+        let mut nap = TICK;
+        loop {
+            // Garbage may wait for its retirers; tasks do not wait for the first look.
+            if nap != TICK || !tasks_wait() {
+                thread::park_timeout(nap);
+            }
+            if EXITING.load(Ordering::Relaxed) {
+                // The tasks are on their own.
+                wake_tasks();
+                break;
+            }
+            nap = match look() {
+                Found::Nothing if end() => break,
+                Found::Nothing | Found::Garbage => TICK,
+                Found::Tasks if nap >= TICK => SHORT,
+                Found::Tasks => (nap + nap / 8).min(TICK - SHORT),
+                Found::Readers => (nap * 2).clamp(TICK, LONGEST),
+            };
+        }
+    }
+}
+
+impl Drop for Session {
+    /// It was not run: whoever retires next, or polls, calls again.
+    fn drop(&mut self) {
+        SESSION.store(IDLE, Ordering::Release);
+        // Partner: the fence in `Sleepers::put`.
+        fence(Ordering::SeqCst);
+        wake_tasks();
+    }
+}
+
+/// What a look has found, and left.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    Nothing,
+    /// Callbacks that wait, or whose retirers are at it.
+    Garbage,
+    /// Callbacks that wait for readers who stay.
+    Readers,
+    /// Tasks that wait for a grace period.
+    Tasks,
+}
+
+/// One look at every domain.
+fn look() -> Found {
+    registry::all().iter().map(|engine| engine.look_after()).max().unwrap_or(Found::Nothing)
+}
+
+/// True if some task waits for a grace period.
+fn tasks_wait() -> bool {
+    registry::all().iter().any(|engine| engine.grace.sleepers.wanted().is_some())
+}
+
+/// Has every waiting task poll again.
+fn wake_tasks() {
+    registry::all().iter().for_each(|engine| engine.grace.sleepers.wake(Target::EVER));
+}
+
+/// Ends the session, unless something was queued meanwhile.
+fn end() -> bool {
+    SESSION.store(IDLE, Ordering::Relaxed);
+    let all = registry::all();
+    for engine in &all {
+        // Partners: the light fence in `call_if_idle`, the fence in `Sleepers::put`. Refused: then nothing is ever freed anyway.
+        let _ = heavy(engine.tier());
+    }
+    let clean = all.iter().all(|engine| engine.is_clean());
+    // If a retirer has called meanwhile, that is a session of its own.
+    clean || SESSION.compare_exchange(IDLE, RUNNING, Ordering::Relaxed, Ordering::Relaxed).is_err()
+}
+
+impl Engine {
+    fn is_clean(&self) -> bool {
+        self.bins().iter().all(Bin::is_empty) && self.grace.sleepers.wanted().is_none()
+    }
+
+    /// Runs what can be run in bins that nobody else looks after.
+    fn look_after(&self) -> Found {
+        let tasks = self.grace.sleepers.wanted();
+        let found = match tasks {
+            Some(_) => Found::Tasks,
+            None if self.bins().iter().all(Bin::is_empty) => Found::Nothing,
+            None => Found::Garbage,
+        };
+        let wanted = tasks.unwrap_or(Target::NOW);
+        if self.drain_some(wanted, Bin::try_hold_if_left_alone, |hold| run(self, hold)) {
+            found
+        } else {
+            found.max(Found::Readers)
+        }
+    }
+}
+
+/// Runs what is due, until the process exits.
+fn run(engine: &Engine, hold: &Hold<'_>) {
+    const AT_ONCE: u64 = 64;
+    loop {
+        if EXITING.load(Ordering::Relaxed) || hold.run_due_and_tell(engine, AT_ONCE) < AT_ONCE {
+            break;
+        }
+    }
+}
+
+/// Calls the reclaimer if it is idle. For whoever has just queued a callback for `engine`.
+#[inline]
+pub(super) fn call_if_idle(engine: &Engine) {
+    // Partner: the heavy fence in `end`.
+    light(engine.tier());
+    if SESSION.load(Ordering::Relaxed) == IDLE {
+        call();
+    }
+}
+
+/// Calls the reclaimer if it is idle, wakes it if it naps. False if it is disabled.
+pub(super) fn hurry() -> bool {
+    if EXITING.load(Ordering::Relaxed) {
+        return false;
+    }
+    if SESSION.load(Ordering::Relaxed) == IDLE && !call() {
+        return false;
+    }
+    // SAFETY: from a box that is never freed.
+    if let Some(ours) = unsafe { OURS.load(Ordering::Acquire).as_ref() }
+        && KIND.load(Ordering::Relaxed) == THREAD
+    {
+        ours.unpark();
+    }
+    true
+}
+
+/// Asks for a session. False if nobody gives one.
+#[cold]
+#[inline(never)]
+fn call() -> bool {
+    let kind = KIND.load(Ordering::Acquire);
+    let refused = REFUSED.load(Ordering::Relaxed);
+    if kind == DISABLED || EXITING.load(Ordering::Relaxed) || nanos() < refused {
+        return false;
+    }
+    if SESSION.compare_exchange(IDLE, CALLED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        return true;
+    }
+    // Dropped, and so idle again, if nobody takes it.
+    let session = Session(());
+    if kind == CUSTOM {
+        // SAFETY: from a box that is never freed.
+        return match unsafe { START.load(Ordering::Acquire).as_ref() } {
+            Some(start) => {
+                start(session);
+                true
+            }
+            None => false,
+        };
+    }
+    // SAFETY: from a box that is never freed.
+    match unsafe { OURS.load(Ordering::Acquire).as_ref() } {
+        Some(ours) => {
+            std::mem::forget(session);
+            ours.unpark();
+            true
+        }
+        None => spawn(session),
+    }
+}
+
+/// Starts our thread. False if the system gives none; then retirers go on calling.
+fn spawn(session: Session) -> bool {
+    let main = move || {
+        EXIT.call_once(|| {
+            // SAFETY: registers a function without preconditions. If there is no room, callbacks may
+            // run while the process exits.
+            unsafe { libc::atexit(exiting) };
+        });
+        let me = Box::into_raw(Box::new(thread::current()));
+        OURS.store(me, Ordering::Release);
+        session.run();
+        loop {
+            thread::park();
+            if SESSION.load(Ordering::Acquire) == CALLED {
+                Session(()).run();
+            }
+        }
+    };
+    let builder = thread::Builder::new().name("stillpoint-rcu".into()).stack_size(256 << 10);
+    // A new thread has its creator's mask: no handler of the program runs in ours.
+    let mut spawned = false;
+    masked(|| spawned = builder.spawn(main).is_ok());
+    if !spawned {
+        REFUSED.store(nanos() + UNTIL_NEXT_TRY, Ordering::Relaxed);
+    }
+    spawned
+}
+
+static EXIT: std::sync::Once = std::sync::Once::new();
+
+extern "C" fn exiting() {
+    EXITING.store(true, Ordering::Relaxed);
+}
+
+/// In the child of a fork: the session was another thread's.
+pub(super) fn forget_after_fork() {
+    OURS.store(null_mut(), Ordering::Relaxed);
+    SESSION.store(IDLE, Ordering::Relaxed);
+}

@@ -1,0 +1,223 @@
+//! Children under an alarm, callbacks that notice when they run twice, and load.
+
+use super::reader::{Reader, soon};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::thread::{scope, sleep};
+use std::time::Duration;
+use stillpoint::rcu::{Domain, RcuCell};
+
+/// A domain besides the global one.
+pub(crate) static DOMAIN: Domain = Domain::new();
+
+pub(crate) fn domains() -> [&'static Domain; 2] {
+    [&DOMAIN, Domain::global()]
+}
+
+/// Does something with both.
+pub(crate) fn each(f: impl FnMut(&'static Domain)) {
+    domains().into_iter().for_each(f);
+}
+
+/// A child has ended by then, or hangs.
+const SECONDS: u32 = 100;
+
+/// A forked process of ours.
+#[derive(Debug)]
+pub(crate) struct Child(libc::pid_t);
+
+impl Child {
+    /// Waits for its end, which must be a good one.
+    #[track_caller]
+    pub(crate) fn ends_well(self) {
+        let mut status = 0;
+        // SAFETY: our own child; `status` is live.
+        let waited = unsafe { libc::waitpid(self.0, &mut status, 0) };
+        let status = ExitStatus::from_raw(status);
+        assert!(waited == self.0 && status.success(), "a forked child did not end well: {status}");
+    }
+}
+
+/// `fork`: `None` in the child, which an alarm kills if it hangs.
+pub(crate) fn fork() -> Option<Child> {
+    // SAFETY: what the child calls is what these tests are about; threads of the parent hold no
+    // locks of std's that it takes, and glibc's are free in it.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: no precondition. The signal's action is the default one.
+            unsafe { libc::alarm(SECONDS) };
+            None
+        }
+        pid => {
+            assert!(pid > 0, "{}", std::io::Error::last_os_error());
+            Some(Child(pid))
+        }
+    }
+}
+
+/// Ends a forked child that has found everything right.
+pub(crate) fn well() -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) }
+}
+
+/// Runs `f` in a forked child.
+pub(crate) fn in_fork(f: impl FnOnce()) -> Child {
+    fork().unwrap_or_else(|| {
+        f();
+        well()
+    })
+}
+
+const MOST: usize = 1 << 21;
+/// How often each callback has run: in this process, or in its ancestors before they forked it.
+static RAN: [AtomicU8; MOST] = [const { AtomicU8::new(0) }; MOST];
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
+
+/// Queues a callback that may run once in each process; gives its number. `None` if there were
+/// too many already.
+pub(crate) fn queue(domain: &Domain) -> Option<usize> {
+    let number = QUEUED.fetch_update(SeqCst, SeqCst, |n| (n < MOST).then_some(n + 1)).ok()?;
+    domain.defer(move || run(number));
+    Some(number)
+}
+
+/// Queues that many.
+pub(crate) fn queue_some(domain: &Domain, some: usize) {
+    (0..some).for_each(|_| _ = queue(domain));
+}
+
+pub(crate) fn run(number: usize) {
+    assert_eq!(RAN[number].fetch_add(1, SeqCst), 0, "callback {number} ran twice");
+}
+
+pub(crate) fn has_run(number: usize) -> bool {
+    RAN[number].load(SeqCst) != 0
+}
+
+/// How many have been queued, or nearly so.
+pub(crate) fn queued() -> usize {
+    QUEUED.load(SeqCst)
+}
+
+/// How many of the first `queued` have not run here.
+fn lost(queued: usize) -> usize {
+    (0..queued).filter(|&number| !has_run(number)).count()
+}
+
+/// Asserts that a barrier of both domains leaves no more than `most` callbacks behind, of those
+/// that had been queued before it; gives how many.
+pub(crate) fn barrier_leaves(most: usize) -> usize {
+    let queued = queued();
+    each(|domain| domain.barrier());
+    let lost = lost(queued);
+    assert!(lost <= most, "{lost} of {queued} callbacks are lost, not {most} at most");
+    lost
+}
+
+/// Threads of this process that are reclaimers.
+pub(crate) fn reclaimers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let comm = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks.filter_map(comm).filter(|name| name.trim() == "stillpoint-rcu").count()
+}
+
+/// All that one does with domains, in a process that has just been forked, with no guard alive and
+/// outside of callbacks; and again in its children. Of the parent's callbacks, `lost` at most may
+/// not run here.
+pub(crate) fn everything(generation: u32, lost: usize) {
+    assert_eq!(reclaimers(), 0, "a thread of the parent's");
+    each(|domain| domain.synchronize());
+    let lost = barrier_leaves(lost);
+    for domain in domains() {
+        let cell = RcuCell::new_in(0, domain);
+        scope(|s| {
+            for _ in 0..3 {
+                s.spawn(|| {
+                    for n in 1..100 {
+                        let guard = domain.read();
+                        assert!(*cell.load(&guard) < 300);
+                        cell.update(|n| n + 1);
+                        drop(guard);
+                        queue(domain);
+                        if n % 30 == 0 {
+                            domain.synchronize();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(cell.into_inner(), 3 * 99);
+        let reader = Reader::of(domain);
+        assert!(domain.synchronize_timeout(Duration::from_millis(1)).is_err());
+        let leaving = reader.leave_after(Duration::from_millis(2));
+        smol::future::block_on(domain.grace_period());
+        leaving.join().unwrap();
+        if let Some(number) = queue(domain) {
+            soon("the child's own reclaimer", || has_run(number));
+            assert_eq!(reclaimers(), 1);
+        }
+    }
+    barrier_leaves(lost);
+    if generation > 1 {
+        // Threads that may hold something: the reclaimer.
+        in_fork(|| everything(generation - 1, lost + 2)).ends_well();
+    }
+    for domain in domains() {
+        queue(domain);
+        domain.barrier();
+        assert_eq!(domain.pending(), Default::default(), "after a barrier, with no other thread");
+    }
+}
+
+/// Threads that may take a callback, or be about to queue one, when the others fork.
+pub(crate) const LOAD: usize = 9;
+
+/// Runs `work` while threads read, retire, wait, await, and make domains and drop them.
+pub(crate) fn under_load(work: impl FnOnce()) {
+    let end = AtomicBool::new(false);
+    let started = Barrier::new(LOAD + 1);
+    let until_end = |step: &dyn Fn()| {
+        started.wait();
+        while !end.load(SeqCst) {
+            step();
+        }
+    };
+    let until_end = &until_end;
+    each(|domain| domain.set_limit(20_000, u64::MAX));
+    scope(|s| {
+        for domain in domains() {
+            s.spawn(move || {
+                until_end(&|| {
+                    let guard = domain.read();
+                    sleep(Duration::from_millis(fastrand::u64(0..20)));
+                    drop(guard);
+                });
+            });
+            s.spawn(move || until_end(&|| drop((domain.read(), domain.read().into_send()))));
+            s.spawn(move || {
+                until_end(&|| {
+                    queue_some(domain, 100);
+                    domain.throttle();
+                    sleep(Duration::from_millis(1));
+                });
+            });
+        }
+        s.spawn(move || until_end(&|| smol::future::block_on(DOMAIN.grace_period())));
+        s.spawn(move || until_end(&|| each(|domain| domain.barrier())));
+        s.spawn(move || {
+            until_end(&|| {
+                let domain = Domain::new();
+                domain.retire(vec![1; 10]);
+                drop(domain.read());
+            });
+        });
+        started.wait();
+        work();
+        end.store(true, SeqCst);
+    });
+}
