@@ -1,0 +1,215 @@
+//! Builds our programs for the machines: tests, torture, doctor, and the first process.
+
+use crate::archive::{self, World};
+use crate::kernels::Arch;
+use anyhow::{Context, Result, ensure};
+use cargo_metadata::Message;
+use std::collections::BTreeMap;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The C library that programs run with, and how they are linked to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Libc {
+    /// glibc 2.36, in the programs.
+    Static,
+    /// glibc 2.41, of Debian 13, as a shared library.
+    Trixie,
+    /// The newest glibc of Debian, as a shared library.
+    Sid,
+    /// musl, in the programs.
+    Musl,
+}
+
+impl Libc {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Libc::Static => "glibc 2.36",
+            Libc::Trixie => "glibc 2.41",
+            Libc::Sid => "newest glibc",
+            Libc::Musl => "musl",
+        }
+    }
+
+    fn suite(self) -> Option<&'static str> {
+        match self {
+            Libc::Static | Libc::Musl => None,
+            Libc::Trixie => Some("trixie"),
+            Libc::Sid => Some("sid"),
+        }
+    }
+
+    /// How its programs are built.
+    pub(crate) fn linkage(self) -> Linkage {
+        match self {
+            Libc::Static => Linkage::Static,
+            Libc::Musl => Linkage::Musl,
+            Libc::Trixie | Libc::Sid => Linkage::Dynamic,
+        }
+    }
+}
+
+/// How programs are linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Linkage {
+    Static,
+    Dynamic,
+    Musl,
+}
+
+/// Programs by name: where they are on this machine.
+pub(crate) type Programs = BTreeMap<String, PathBuf>;
+
+/// The tests of the library that machines run; `lib` are its unit tests.
+const TESTS: &[&str] =
+    &["machine", "abort_points", "rcu", "service", "fork", "stress", "surroundings"];
+
+/// The settings of one build.
+#[derive(Debug)]
+pub(crate) struct Build {
+    target: String,
+    directory: Option<PathBuf>,
+    env: Vec<(String, String)>,
+    args: Vec<&'static str>,
+}
+
+impl Build {
+    /// Prepares one, with all it needs from the archive.
+    pub(crate) fn new(cache: &Path, arch: Arch, linkage: Linkage) -> Result<Build> {
+        let mut build = Build {
+            target: arch.triple().to_owned(),
+            directory: Some(cache.join("target")),
+            env: Vec::new(),
+            args: Vec::new(),
+        };
+        let set = |build: &mut Build, name: &str, value: &str| {
+            build.env.push((name.to_owned(), value.to_owned()));
+        };
+        match linkage {
+            Linkage::Static => set(&mut build, "RUSTFLAGS", "-C target-feature=+crt-static"),
+            // Shared with the ordinary builds of this workspace.
+            Linkage::Dynamic if arch == Arch::X86 => build.directory = None,
+            Linkage::Dynamic => {}
+            Linkage::Musl => {
+                ensure!(arch == Arch::X86, "musl is built for x86-64 only");
+                build.target = "x86_64-unknown-linux-musl".to_owned();
+                build.args = vec!["-Zbuild-std"];
+                build.env = musl(cache)?;
+            }
+        }
+        if arch == Arch::Arm {
+            set(&mut build, "RUSTC", "/usr/bin/rustc");
+            let linker = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER";
+            set(&mut build, linker, "aarch64-linux-gnu-gcc");
+            cross(cache)?;
+        }
+        Ok(build)
+    }
+
+    /// Builds everything.
+    pub(crate) fn programs(&self) -> Result<Programs> {
+        let mut tests = vec!["-p", "stillpoint", "--lib"];
+        tests.extend(TESTS.iter().flat_map(|test| ["--test", *test]));
+        let mut programs = self.cargo("test", &tests)?;
+        let tools = ["-p", "vm-init", "-p", "torture", "-p", "torture-broken", "--bins"];
+        programs.extend(self.cargo("build", &tools)?);
+        programs.extend(self.cargo("build", &["-p", "stillpoint", "--example", "doctor"])?);
+        let mutants = self.cargo("test", &["-p", "stillpoint-mutant-tests", "--tests"])?;
+        programs.extend(mutants.into_iter().map(|(name, path)| (format!("mutants-{name}"), path)));
+        Ok(programs)
+    }
+
+    /// Runs cargo; gives the executables it made.
+    fn cargo(&self, verb: &str, what: &[&str]) -> Result<Programs> {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        command.args([verb, "--release", "--quiet", "--message-format", "json"]);
+        command.args((verb == "test").then_some("--no-run"));
+        command.args(what).args(&self.args).envs(self.env.iter().map(|(n, v)| (n, v)));
+        if let Some(directory) = &self.directory {
+            command.args(["--target", &self.target]).arg("--target-dir").arg(directory);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut programs = Programs::new();
+        for message in Message::parse_stream(BufReader::new(child.stdout.take().expect("a pipe"))) {
+            match message? {
+                Message::CompilerArtifact(artifact) => {
+                    let Some(path) = artifact.executable else { continue };
+                    let unit = artifact.profile.test && artifact.target.is_lib();
+                    let name = if unit { "lib" } else { &artifact.target.name };
+                    programs.insert(name.to_owned(), path.into());
+                }
+                Message::CompilerMessage(message) => {
+                    if let Some(text) = message.message.rendered {
+                        eprint!("{text}");
+                    }
+                }
+                _ => {}
+            }
+        }
+        ensure!(child.wait()?.success(), "cargo {verb} {what:?} for {}", self.target);
+        Ok(programs)
+    }
+}
+
+/// The compiler for aarch64: Debian's, since its archive has the other architecture's standard
+/// library of the very same version.
+fn cross(cache: &Path) -> Result<()> {
+    let packages = ["rustc-web", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
+    let security = ["bookworm", "bookworm-updates", "bookworm-security"];
+    archive::install(cache, &packages).context("the cross compiler")?;
+    let installed =
+        Command::new("dpkg-query").args(["-W", "-f=${Version}", "rustc-web"]).output()?;
+    let version = String::from_utf8(installed.stdout)?;
+    let world = World::open(cache, "arm64", &security)?;
+    let shared = world.newest(r"libstd-rust-web-[0-9.]+")?;
+    let root = cache.join("unpacked/rust-arm64");
+    for package in [format!("libstd-rust-web-dev={version}"), format!("{shared}={version}")] {
+        archive::unpack(&world.download(&package)?, &root, &["./usr/lib/*"])?;
+    }
+    let library = root.join("usr/lib/rustlib/aarch64-unknown-linux-gnu");
+    archive::run(Command::new("cp").arg("-r").arg(library).arg("/usr/lib/rustlib/"))
+}
+
+/// The environment of a build for musl, as the script beside us prepares it.
+fn musl(cache: &Path) -> Result<Vec<(String, String)>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("musl");
+    let out = Command::new(&script).arg(cache.join("musl")).output()?;
+    let words = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "{}: {}", out.status, words.trim_end());
+    let text = String::from_utf8(out.stdout)?;
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// Shared libraries that a dynamic program needs: place in the machine, file here.
+pub(crate) fn libraries(cache: &Path, arch: Arch, libc: Libc) -> Result<Vec<(String, PathBuf)>> {
+    let Some(suite) = libc.suite() else { return Ok(Vec::new()) };
+    let (loader, folder) = match arch {
+        Arch::X86 => ("lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu"),
+        Arch::Arm => ("lib/ld-linux-aarch64.so.1", "lib/aarch64-linux-gnu"),
+    };
+    let root = cache.join("unpacked").join(format!("{suite}-{}", arch.debian()));
+    let world = World::open(cache, arch.debian(), &[suite])?;
+    for package in ["libc6", "libgcc-s1"] {
+        archive::unpack(&world.download(package)?, &root, &["./lib*", "./usr/lib*"])?;
+    }
+    // Since Debian 13 everything is below /usr.
+    let find = |path: &str| {
+        let places = [root.join(path), root.join("usr").join(path)];
+        places.into_iter().find(|p| p.exists()).with_context(|| format!("{suite} has no {path}"))
+    };
+    let of_folder = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libdl.so.2", "libpthread.so.0"];
+    let mut files = vec![(
+        loader.to_owned(),
+        match find(loader) {
+            Ok(path) => path,
+            Err(_) => find(&format!("{folder}/{}", loader.rsplit('/').next().expect("a name")))?,
+        },
+    )];
+    for name in of_folder {
+        let path = format!("{folder}/{name}");
+        files.push((path.clone(), find(&path)?));
+    }
+    Ok(files)
+}

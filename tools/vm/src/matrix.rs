@@ -1,0 +1,342 @@
+//! The matrix: which programs run on which machine, and what they must find there.
+
+use crate::bundle::Libc;
+use crate::guest::Mode;
+use crate::kernels::{self, Kernel};
+use std::fmt::Write;
+
+/// A program, run once.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) program: String,
+    args: Vec<String>,
+    with: Option<&'static str>,
+    want: i32,
+    limit: u32,
+}
+
+/// A step with the tests' environment; `args` between blanks.
+pub(crate) fn step(program: &str, args: &str) -> Step {
+    let args = args.split_whitespace().map(str::to_owned).collect();
+    Step { program: program.to_owned(), args, with: None, want: 0, limit: 240 }
+}
+
+impl Step {
+    fn with(self, what: &'static str) -> Step {
+        Step { with: Some(what), ..self }
+    }
+
+    fn must_fail(self) -> Step {
+        Step { want: 1, ..self }
+    }
+}
+
+/// One machine and what it does.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) kernel: &'static Kernel,
+    pub(crate) cpus: u32,
+    pub(crate) nodes: u32,
+    pub(crate) mode: Mode,
+    pub(crate) libc: Libc,
+    /// Our own registration instead of libc's.
+    pub(crate) own: bool,
+    pub(crate) words: Vec<String>,
+    pub(crate) online: u32,
+    /// Aborts nothing.
+    pub(crate) broken: bool,
+    pub(crate) steps: Vec<Step>,
+    /// One of those that CI has time for.
+    pub(crate) short: bool,
+}
+
+/// A machine of four CPUs that does nothing yet.
+fn row(kernel: &str) -> Row {
+    of(kernels::named(kernel).expect("the matrix names kernels of the table"))
+}
+
+/// A machine of four CPUs, with this kernel, that does nothing yet.
+pub(crate) fn of(kernel: &'static Kernel) -> Row {
+    Row {
+        name: kernel.label.to_owned(),
+        kernel,
+        cpus: 4,
+        nodes: 1,
+        mode: Mode::Plain,
+        libc: Libc::Static,
+        own: false,
+        words: Vec::new(),
+        online: 4,
+        broken: false,
+        steps: Vec::new(),
+        short: false,
+    }
+}
+
+impl Row {
+    fn does(mut self, what: &str, steps: Vec<Step>) -> Row {
+        write!(self.name, " {what}").expect("a string");
+        self.steps = steps;
+        self
+    }
+
+    fn shape(self, cpus: u32, nodes: u32) -> Row {
+        Row { cpus, nodes, online: cpus, ..self }
+    }
+
+    fn libc(self, libc: Libc) -> Row {
+        Row { libc, ..self }
+    }
+
+    fn counted(self, shift: u8) -> Row {
+        Row { mode: Mode::Counted(shift), ..self }
+    }
+
+    fn words(self, words: &[&str]) -> Row {
+        Row { words: words.iter().map(|&word| word.to_owned()).collect(), ..self }
+    }
+
+    fn own(self) -> Row {
+        Row { own: true, ..self }
+    }
+
+    fn short(self) -> Row {
+        Row { short: true, ..self }
+    }
+
+    /// The shape, for people.
+    pub(crate) fn shape_name(&self) -> String {
+        let mut text = format!("{} CPUs", self.cpus);
+        if self.nodes > 1 {
+            write!(text, ", {} nodes", self.nodes).expect("a string");
+        }
+        if self.online < self.cpus {
+            write!(text, ", {} online", self.online).expect("a string");
+        }
+        for word in self.words.iter().filter(|word| !word.starts_with("maxcpus")) {
+            write!(text, ", {word}").expect("a string");
+        }
+        text
+    }
+
+    /// The C library and who registers, for people.
+    pub(crate) fn libc_name(&self) -> String {
+        let own = if self.own { ", not registering" } else { "" };
+        format!("{}{own}", self.libc.name())
+    }
+
+    /// What `tests/machine.rs` must find.
+    fn expectations(&self) -> String {
+        let features = self.kernel.features;
+        let own = self.own || self.libc == Libc::Musl;
+        // The 32 bytes that every kernel takes, or all that this one fills; glibc asks for more than
+        // 32 since 2.41.
+        let full = features.max(32);
+        let length = if own || self.libc != Libc::Static { full } else { 32 };
+        let registrar = if own { "stillpoint" } else { "libc" };
+        let (tier, reason) = match self.broken {
+            true => ("membarrier", "self-test failed: this kernel does not abort sections"),
+            false => ("rseq", "everything is there"),
+        };
+        let mut text = format!(
+            "tier={tier};reason={reason};registrar={registrar};length={length};slots={};nodes={};\
+             online={};features={}",
+            self.cpus,
+            self.nodes,
+            self.online,
+            features.min(length),
+        );
+        if !own {
+            // Before the thread pointer since glibc 2.41 on x86-64.
+            let sign = if self.libc == Libc::Static { "positive" } else { "negative" };
+            write!(text, ";offset={sign}").expect("a string");
+        }
+        text
+    }
+
+    /// The plan for the first process.
+    pub(crate) fn plan(&self) -> String {
+        let mut text = String::new();
+        for (number, step) in self.steps.iter().enumerate() {
+            let mut fields = vec![
+                format!("name={}-{}", number + 1, step.program),
+                format!("limit={}", step.limit),
+                format!("want={}", step.want),
+                "env=STILLPOINT_STRESS_SECONDS=2".to_owned(),
+                "env=RUST_TEST_THREADS=4".to_owned(),
+                format!("env=STILLPOINT_EXPECT={}", self.expectations()),
+            ];
+            fields.extend(step.with.map(|what| format!("with={what}")));
+            if self.own {
+                fields.push("env=GLIBC_TUNABLES=glibc.pthread.rseq=0".to_owned());
+            }
+            fields.push(format!("arg=/t/{}", step.program));
+            fields.extend(step.args.iter().map(|arg| format!("arg={arg}")));
+            text += &fields.join("\t");
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// What every machine does first.
+fn first() -> Vec<Step> {
+    vec![step("doctor", ""), step("machine", ""), step("abort_points", "")]
+}
+
+/// The tests of the service, without one whose bound is of time: emulated CPUs take turns of a
+/// tenth of a second, a grace period takes some of them, and garbage gathers accordingly.
+fn service() -> Step {
+    step("service", "--skip bounds::a_million_values_are_not_kept")
+}
+
+/// The programs that take long elsewhere too.
+fn everything() -> Vec<Step> {
+    let mut steps = first();
+    steps.extend([step("lib", ""), step("rcu", ""), service()]);
+    steps.extend(["fork", "surroundings", "stress"].map(|test| step(test, "")));
+    steps.extend(torture("", 4));
+    steps
+}
+
+fn torture(more: &str, seconds: u32) -> Vec<Step> {
+    let tier =
+        |tier| step("torture", &format!("--tier {tier} --seconds {seconds} --seed 1 {more}"));
+    ["rseq", "membarrier", "fence"].map(tier).into()
+}
+
+/// The main interfaces, where little is to be expected from more.
+fn core() -> Vec<Step> {
+    let mut steps = first();
+    steps.extend([step("rcu", ""), step("stress", "")]);
+    steps
+}
+
+/// For machines that count instructions: the sections interrupted anywhere.
+fn interrupted() -> Vec<Step> {
+    let mut steps = core();
+    steps.push(step("torture", "--seconds 4 --seed 1"));
+    steps
+}
+
+/// CPUs go and come while everything else happens; the audits tell whether something was lost.
+fn hotplug() -> Vec<Step> {
+    let mut steps = first();
+    let mut more = torture("", 8);
+    more.push(step("stress", ""));
+    more.push(step("rcu", ""));
+    steps.extend(more.into_iter().map(|step| step.with("hotplug")));
+    steps.push(step("machine", ""));
+    steps
+}
+
+/// In a group that may use half of each of two CPUs.
+fn limited() -> Vec<Step> {
+    let mut steps = first();
+    let more = [step("rcu", ""), step("stress", ""), step("torture", "--seconds 8 --seed 1")];
+    steps.extend(more.map(|step| step.with("limits")));
+    steps
+}
+
+/// Broken builds, each of which must be noticed there.
+fn mutants() -> Vec<Step> {
+    let mut steps = first();
+    steps.push(step("mutants-abort_points", ""));
+    let modes = ["no-wait", "early-callback", "no-round-up", "poll-early", "lost-callback"];
+    let broken = modes.map(|m| format!("--break {m} --seconds 20 --seed 1"));
+    steps.extend(broken.iter().map(|args| step("torture-broken", args).must_fail()));
+    steps
+}
+
+/// What a kernel that aborts nothing leaves to do: everything, on the lower tiers.
+fn demoted() -> Vec<Step> {
+    let mut steps = vec![step("doctor", ""), step("machine", "")];
+    steps.extend([step("lib", ""), step("rcu", ""), service(), step("stress", "")]);
+    steps.push(step("torture", "--seconds 4 --seed 1"));
+    steps
+}
+
+/// All rows.
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for kernel in ["x86-5.10", "x86-6.1", "x86-6.12", "x86-7", "arm-6.1", "arm-6.12", "arm-7"] {
+        rows.push(row(kernel).does("everything", everything()));
+        rows.push(row(kernel).own().does("own registration", core()));
+        rows.push(row(kernel).counted(3).does("counted", interrupted()));
+    }
+    rows.push(row("x86-slice").does("everything", everything()));
+    rows.push(row("x86-slice").libc(Libc::Trixie).counted(3).does("counted", interrupted()));
+    // Other C libraries: registration with 33 bytes, before the thread pointer; none at all.
+    for kernel in ["x86-5.10", "x86-6.12", "x86-7"] {
+        for libc in [Libc::Trixie, Libc::Sid, Libc::Musl] {
+            let what = libc.name();
+            rows.push(row(kernel).libc(libc).does(what, everything()));
+        }
+    }
+    rows.push(row("arm-7").libc(Libc::Trixie).does(Libc::Trixie.name(), everything()));
+    rows.push(row("x86-7").libc(Libc::Trixie).own().counted(4).does("own, counted", interrupted()));
+    rows.push(row("x86-7").libc(Libc::Musl).counted(2).does("musl, counted", interrupted()));
+    // Shapes.
+    for kernel in ["x86-5.10", "x86-6.12", "x86-7", "arm-7"] {
+        rows.push(row(kernel).shape(8, 4).does("four nodes", core()));
+        let sparse = Row { online: 2, ..row(kernel) }.words(&["maxcpus=2"]);
+        rows.push(sparse.does("possible, not online", core()));
+        rows.push(row(kernel).does("hotplug", hotplug()));
+    }
+    rows.push(row("x86-7").counted(3).does("hotplug, counted", hotplug()));
+    rows.push(row("x86-7").shape(64, 4).does("64 CPUs", core()));
+    for kernel in ["x86-6.12", "x86-7", "arm-7"] {
+        rows.push(row(kernel).does("limits", limited()));
+    }
+    // Kernels that kill for what others forgive.
+    for libc in [Libc::Static, Libc::Trixie] {
+        let what = format!("strict, {}", libc.name());
+        rows.push(row("x86-7").libc(libc).words(&["rseq_debug=1"]).does(&what, everything()));
+    }
+    let own = row("x86-7").own().words(&["rseq_debug=1"]);
+    rows.push(own.counted(3).does("strict, own, counted", interrupted()));
+    // Kernels that abort nothing.
+    for kernel in ["arm-6.19", "arm-7.0"] {
+        rows.push(Row { broken: true, ..row(kernel) }.does("no aborts", demoted()));
+    }
+    rows.push(row("x86-7").counted(3).does("mutants", mutants()));
+    rows.push(row("arm-7").counted(3).does("mutants", mutants()));
+    let duel = step("torture-broken", "--break no-broadcast --seconds 60 --seed 1").must_fail();
+    let parallel = Row { mode: Mode::Parallel, ..row("x86-7").shape(2, 1) };
+    rows.push(parallel.does("mutant without broadcast", vec![step("doctor", ""), duel]));
+    let in_ci = [
+        "x86-5.10 everything",
+        "x86-6.1 own registration",
+        "x86-6.12 four nodes",
+        "x86-7 hotplug",
+        "x86-7 counted",
+        "x86-7 mutants",
+        "x86-7 glibc 2.41",
+        "x86-7 musl",
+        "x86-7 strict, own, counted",
+        "x86-7 possible, not online",
+        "x86-slice everything",
+        "arm-6.1 counted",
+        "arm-7 everything",
+        "arm-7 mutants",
+        "arm-6.19 no aborts",
+    ];
+    let short = |row: Row| if in_ci.contains(&row.name.as_str()) { row.short() } else { row };
+    rows.into_iter().map(short).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows;
+
+    #[test]
+    fn names_are_unique_and_ci_has_some() {
+        let rows = rows();
+        for (i, row) in rows.iter().enumerate() {
+            assert!(rows[..i].iter().all(|other| other.name != row.name), "{}", row.name);
+            assert!(!row.steps.is_empty() && row.plan().lines().count() == row.steps.len());
+        }
+        assert!(rows.iter().filter(|row| row.short).count() > 10);
+    }
+}

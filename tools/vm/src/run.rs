@@ -1,0 +1,210 @@
+//! Gets what the chosen machines need, boots them, tells how they went.
+
+use crate::archive;
+use crate::bundle::{self, Build, Linkage, Programs};
+use crate::guest::{self, Guest};
+use crate::kernels::Arch;
+use crate::matrix::Row;
+use crate::report::{self, Verdict};
+use crate::{Options, Which};
+use anyhow::{Context, Result, bail};
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A machine that does not end in this time hangs.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Runs these rows. The exit code.
+pub(crate) fn run(options: &Options, rows: &[Row], which: &Which) -> Result<u8> {
+    if let Some(why) = archive::missing() {
+        println!("SKIPPED machines: {why}");
+        return Ok(77);
+    }
+    let begin = Instant::now();
+    fs::create_dir_all(&options.cache)?;
+    let cache = fs::canonicalize(&options.cache)?;
+    emulator(&cache)?;
+    let mut supplies = Supplies::new(&cache, options.slice_kernel.as_deref());
+    let prepared: Vec<(&Row, Result<Supply, String>)> =
+        rows.iter().map(|row| Ok((row, supplies.of(row)?))).collect::<Result<_>>()?;
+    println!("prepared in {} s", begin.elapsed().as_secs());
+    let jobs = which
+        .jobs
+        .map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let done = boot_all(prepared, &cache, jobs, which.verbose);
+    let bad = done.iter().filter(|(_, verdict)| verdict.is_bad()).count();
+    let skipped = done.iter().filter(|(_, v)| matches!(v, Verdict::Skipped(_))).count();
+    let seconds = begin.elapsed().as_secs();
+    println!("machines: {} in {seconds} s, {bad} bad, {skipped} skipped", done.len());
+    if let Some(file) = &which.report {
+        report::write(file, &done, begin.elapsed())?;
+    }
+    Ok(u8::from(bad > 0))
+}
+
+/// The emulator: nothing works without it.
+fn emulator(cache: &Path) -> Result<()> {
+    let on_path = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+    };
+    if on_path("qemu-system-x86_64") && on_path("qemu-system-aarch64") {
+        return Ok(());
+    }
+    archive::install(cache, &["qemu-system-x86", "qemu-system-arm"]).context("the emulator")
+}
+
+/// What one row boots with.
+#[derive(Clone)]
+struct Supply {
+    kernel: PathBuf,
+    files: Vec<(String, PathBuf)>,
+}
+
+/// Kernels, programs and libraries, fetched and built once each.
+struct Supplies<'a> {
+    cache: &'a Path,
+    slice: Option<&'a Path>,
+    kernels: HashMap<&'static str, Result<PathBuf, String>>,
+    programs: HashMap<(Arch, Linkage), Result<Programs, String>>,
+}
+
+impl<'a> Supplies<'a> {
+    fn new(cache: &'a Path, slice: Option<&'a Path>) -> Supplies<'a> {
+        Supplies { cache, slice, kernels: HashMap::new(), programs: HashMap::new() }
+    }
+
+    /// The supply of a row, or why it must be skipped. An error if the row has no excuse.
+    fn of(&mut self, row: &Row) -> Result<Result<Supply, String>> {
+        let (cache, slice) = (self.cache, self.slice);
+        let kernel = self.kernels.entry(row.kernel.label).or_insert_with(|| {
+            let image = row.kernel.image(cache, slice);
+            image.map_err(|error| format!("kernel {}: {error:#}", row.kernel.label))
+        });
+        let kernel = match kernel {
+            Ok(image) => image.clone(),
+            Err(why) if row.kernel.is_required() => bail!("{why}"),
+            Err(why) => return Ok(Err(why.clone())),
+        };
+        let (arch, linkage) = (row.kernel.arch, row.libc.linkage());
+        let key = (arch, linkage);
+        if !self.programs.contains_key(&key) {
+            let built = match Build::new(cache, arch, linkage) {
+                Ok(build) => Ok(build.programs()?),
+                Err(why) => Err(format!("{linkage:?} programs for {arch:?}: {why:#}")),
+            };
+            self.programs.insert(key, built);
+        }
+        let programs = match &self.programs[&key] {
+            Ok(programs) => programs,
+            Err(why) => return Ok(Err(why.clone())),
+        };
+        let mut files = match bundle::libraries(cache, arch, row.libc) {
+            Ok(files) => files,
+            Err(why) => return Ok(Err(format!("{}: {why:#}", row.libc.name()))),
+        };
+        let mut add = |place: String, program: &str| -> Result<()> {
+            let file = programs.get(program).with_context(|| format!("no program {program}"))?;
+            if files.iter().all(|(there, _)| *there != place) {
+                files.push((place, file.clone()));
+            }
+            Ok(())
+        };
+        add("init".to_owned(), "vm-init")?;
+        add("bin/true".to_owned(), "vm-init")?;
+        for step in &row.steps {
+            add(format!("t/{}", step.program), &step.program)?;
+        }
+        Ok(Ok(Supply { kernel, files }))
+    }
+}
+
+type Prepared<'a> = Vec<(&'a Row, Result<Supply, String>)>;
+
+/// Boots all, a few at a time; verdicts in the order of the rows.
+fn boot_all<'a>(
+    rows: Prepared<'a>,
+    cache: &Path,
+    jobs: usize,
+    verbose: bool,
+) -> Vec<(&'a Row, Verdict)> {
+    let queue = Mutex::new(rows.iter().enumerate());
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic").next();
+                    let Some((number, (row, supply))) = next else { break };
+                    let verdict = match supply {
+                        Ok(supply) => {
+                            boot(row, supply, &cache.join("runs").join(number.to_string()))
+                        }
+                        Err(why) => Verdict::Skipped(why.clone()),
+                    };
+                    let mut done = done.lock().expect("no panic");
+                    tell(row, &verdict, verbose);
+                    done.push((number, verdict));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no panic");
+    done.sort_by_key(|(number, _)| *number);
+    rows.into_iter().zip(done).map(|((row, _), (_, verdict))| (row, verdict)).collect()
+}
+
+fn boot(row: &Row, supply: &Supply, work: &Path) -> Verdict {
+    let plan = row.plan();
+    let guest = Guest {
+        arch: row.kernel.arch,
+        kernel: &supply.kernel,
+        cpus: row.cpus,
+        nodes: row.nodes,
+        mode: row.mode,
+        words: &row.words,
+        files: &supply.files,
+        plan: &plan,
+        limit: LIMIT,
+    };
+    let begin = Instant::now();
+    let log = match guest.run(work) {
+        Ok(log) => log,
+        Err(error) => return Verdict::Failed(format!("{error:#}")),
+    };
+    match guest::outcome(&log) {
+        Ok(outcome) => Verdict::Ran { outcome, log, took: begin.elapsed() },
+        Err(error) => Verdict::Failed(format!("{error:#}\n{log}")),
+    }
+}
+
+fn tell(row: &Row, verdict: &Verdict, verbose: bool) {
+    let what = format!("{} ({}, {})", row.name, row.shape_name(), row.mode.name());
+    match verdict {
+        Verdict::Skipped(why) => println!("SKIPPED machine {}: {why}", row.name),
+        Verdict::Failed(why) => println!("machine {what}: FAILED: {why}"),
+        Verdict::Ran { outcome, log, took } => {
+            let word = if outcome.failed == 0 { "ok" } else { "FAILED" };
+            let (ran, seconds) = (outcome.ran, took.as_secs());
+            let get = |name| guest::field(log, name).unwrap_or("?");
+            println!(
+                "machine {what}: {word}, {ran} ran, {} failed, {seconds} s; {}; tier {}, {}; {}",
+                outcome.failed,
+                get("kernel"),
+                get("tier"),
+                get("reason"),
+                get("rseq"),
+            );
+            if outcome.failed > 0 || verbose {
+                println!("{log}");
+            }
+            for fault in &outcome.faults {
+                println!("  {fault}");
+            }
+        }
+    }
+}
