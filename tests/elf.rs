@@ -3,6 +3,7 @@
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+#[allow(dead_code, reason = "tests/instructions.rs uses the rest")]
 #[path = "support/sections/mod.rs"]
 mod sections;
 

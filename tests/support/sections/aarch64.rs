@@ -1,6 +1,7 @@
 //! aarch64 instructions, as the audit sees them: what sections may contain is a short list.
 
-use super::{Code, Image, Kind};
+use super::{Image, Kind, Order};
+use std::ops::Range;
 
 const NOP: u32 = 0xd503_201f;
 
@@ -31,14 +32,39 @@ pub(super) fn planted(image: &Image, start: u64) -> Option<u64> {
     None
 }
 
-pub(super) fn read(code: &mut Code<'_>, text: &[u8]) {
-    let addresses = (code.section.start..).step_by(4);
-    for (at, bytes) in addresses.zip(text.chunks(4)) {
+pub(super) fn kinds(start: u64, text: &[u8]) -> Vec<(Range<u64>, Kind)> {
+    let addresses = (start..).step_by(4);
+    let kinds = addresses.zip(text.chunks(4)).map(|(at, bytes)| {
         let kind = match bytes.try_into() {
             Ok(word) => kind(at, u32::from_le_bytes(word)),
             Err(_) => Kind::Forbidden("no instruction"),
         };
-        code.take(at..at + 4, kind);
+        (at..at + 4, kind)
+    });
+    kinds.collect()
+}
+
+/// A fence, an atomic access, an access that acquires or releases: what orders more than a plain
+/// access does.
+pub(super) fn strays(start: u64, text: &[u8]) -> Vec<(u64, &'static str)> {
+    let words = text.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+    (start..).step_by(4).zip(words).filter_map(|(at, word)| Some((at, stray(word)?))).collect()
+}
+
+fn stray(word: u32) -> Option<&'static str> {
+    let is = |mask: u32, pattern: u32| word & mask == pattern;
+    if is(0xffff_f000, 0xd503_3000) {
+        Some("fence") // dmb, dsb, isb, sb, clrex
+    } else if is(0x3f20_0c00, 0x3820_0000) {
+        // Bits 29 to 24, 21, 11 and 10: ldadd and its kin, swp; ldapr.
+        Some("atomic")
+    } else if is(0x3f00_0000, 0x0800_0000) {
+        // Bits 29 to 24: ldxr, stxr, cas and casp; with bit 23 and not 21, ldar, stlr.
+        Some(if is(0x00a0_0000, 0x0080_0000) { "acquires or releases" } else { "atomic" })
+    } else if is(0x3f20_0c00, 0x1900_0000) {
+        Some("acquires or releases") // ldapur, stlur
+    } else {
+        None
     }
 }
 
@@ -70,14 +96,14 @@ fn kind(at: u64, word: u32) -> Kind {
 
 /// Loads and stores: single words, by immediate or register; or acquiring, releasing.
 fn access(is: impl Fn(u32, u32) -> bool) -> Kind {
-    if is(0xbfc0_0000, 0xb940_0000) || is(0xbfe0_0c00, 0xb860_0800) || is(0xbfff_fc00, 0x88df_fc00)
-    {
-        Kind::Harmless // ldr, ldr, ldar
-    } else if is(0xbfc0_0000, 0xb900_0000)
-        || is(0xbfe0_0c00, 0xb820_0800)
-        || is(0xbfff_fc00, 0x889f_fc00)
-    {
-        Kind::Store // str, str, stlr
+    if is(0xbfc0_0000, 0xb940_0000) || is(0xbfe0_0c00, 0xb860_0800) {
+        Kind::Load(Order::Plain) // ldr, by either
+    } else if is(0xbfff_fc00, 0x88df_fc00) || is(0xbfff_fc00, 0xb8bf_c000) {
+        Kind::Load(Order::Ordered) // ldar, ldapr
+    } else if is(0xbfc0_0000, 0xb900_0000) || is(0xbfe0_0c00, 0xb820_0800) {
+        Kind::Store(Order::Plain) // str, by either
+    } else if is(0xbfff_fc00, 0x889f_fc00) {
+        Kind::Store(Order::Ordered) // stlr
     } else {
         Kind::Forbidden("atomic, or an access that no section of ours has")
     }

@@ -6,11 +6,12 @@
 //! wrong.
 
 mod aarch64;
+pub(crate) mod order;
 pub(crate) mod sketch;
 mod x86_64;
 
 use object::elf::{R_AARCH64_RELATIVE, R_X86_64_RELATIVE, SHF_EXECINSTR};
-use object::{Object, ObjectSection, RelocationFlags, SectionFlags};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, SectionFlags, SymbolKind};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -53,6 +54,8 @@ pub(crate) struct Image {
     descriptors: Block,
     pointers: Block,
     exits: Block,
+    /// Names of functions, as the linker has them, and where they are.
+    functions: Vec<(String, Range<u64>)>,
 }
 
 impl Image {
@@ -72,6 +75,11 @@ impl Image {
                 code.push(block(&section)?);
             }
         }
+        let functions = file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.size() != 0);
+        let functions = functions.filter_map(|s| {
+            Some((s.name().ok()?.to_owned(), s.address()..s.address().checked_add(s.size())?))
+        });
+        let functions = functions.collect();
         let relocated: HashMap<u64, _> = file.dynamic_relocations().into_iter().flatten().collect();
         let table = |name: &str| {
             let section = file.section_by_name(name).ok_or(format!("no section {name}"))?;
@@ -91,6 +99,7 @@ impl Image {
             descriptors: table("__rseq_cs")?,
             pointers: table("__rseq_cs_ptr_array")?,
             exits: table("__rseq_exit_point_array")?,
+            functions,
         })
     }
 
@@ -260,26 +269,44 @@ fn descriptor_faults(image: &Image, d: &Descriptor) -> Vec<String> {
 fn code_faults(image: &Image, section: &Range<u64>, exit: u64) -> Vec<String> {
     let Some(text) = image.text(section.clone()) else { return Vec::new() };
     let mut code = Code { section, exit, committed: false, faults: Vec::new() };
-    match image.arch {
-        Arch::X86_64 => x86_64::read(&mut code, text),
-        Arch::Aarch64 => aarch64::read(&mut code, text),
+    for (at, kind) in kinds(image.arch, section.start, text) {
+        code.take(at, kind);
     }
     code.faults
+}
+
+/// What each instruction of a text means, and where it stands.
+fn kinds(arch: Arch, start: u64, text: &[u8]) -> Vec<(Range<u64>, Kind)> {
+    match arch {
+        Arch::X86_64 => x86_64::kinds(start, text),
+        Arch::Aarch64 => aarch64::kinds(start, text),
+    }
 }
 
 /// What an instruction means for the section it stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Registers, or a load.
+    /// Registers.
     Harmless,
+    /// A load.
+    Load(Order),
     /// Does nothing: where the self-test has its commit.
     Nop,
-    /// A plain store.
-    Store,
+    /// A store that is not atomic with a load.
+    Store(Order),
     /// A direct branch.
     Branch(u64),
     /// Must not stand in a section.
     Forbidden(&'static str),
+}
+
+/// What an access says of other accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Nothing. On x86-64 all are of this kind, and it acquires, and releases.
+    Plain,
+    /// A load that acquires, a store that releases.
+    Ordered,
 }
 
 /// A section while its instructions are read.
@@ -299,7 +326,7 @@ impl Code<'_> {
         if self.committed {
             fault("instruction behind a store".to_owned());
         }
-        self.committed |= kind == Kind::Store;
+        self.committed |= matches!(kind, Kind::Store(_));
         match kind {
             Kind::Forbidden(what) => fault(what.to_owned()),
             Kind::Branch(to)
@@ -307,7 +334,7 @@ impl Code<'_> {
             {
                 fault(format!("branch to {to:#x}"));
             }
-            Kind::Store | Kind::Nop => {}
+            Kind::Store(_) | Kind::Nop => {}
             _ if last => fault("the last instruction commits nothing".to_owned()),
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use super::{Arch, Block, Image};
 
+const FUNCTION: u64 = 0xff0;
 const CODE: u64 = 0x1000;
 const START: u64 = 0x100c;
 const LANDING: u64 = 0x1100;
@@ -17,6 +18,8 @@ pub(crate) struct Sketch {
     pub(crate) start: u64,
     pub(crate) length: u64,
     pub(crate) abort: u64,
+    /// The function's first instructions, in front of `planting`.
+    pub(crate) before: Vec<u8>,
     pub(crate) planting: Vec<u8>,
     pub(crate) body: Vec<u8>,
     pub(crate) signature: Vec<u8>,
@@ -25,6 +28,9 @@ pub(crate) struct Sketch {
 }
 
 impl Sketch {
+    /// Its one function.
+    pub(crate) const FUNCTION: &str = "sketch";
+
     /// A good one: plants its descriptor, does nothing, commits.
     pub(crate) fn good(arch: Arch) -> Sketch {
         let (planting, nop): (&[u8], &[u8]) = match arch {
@@ -47,6 +53,7 @@ impl Sketch {
             start: START,
             length: 0,
             abort,
+            before: Vec::new(),
             planting: planting.to_vec(),
             body: Vec::new(),
             signature,
@@ -76,10 +83,13 @@ impl Sketch {
 
     pub(crate) fn build(&self) -> Image {
         let mut code = vec![0; 0x200];
+        // Instructions that do nothing, of either architecture.
+        code[..(CODE - FUNCTION) as usize].fill(0x90);
         let mut put = |at: u64, bytes: &[u8]| {
-            let at = (at - CODE) as usize;
+            let at = (at - FUNCTION) as usize;
             code[at..at + bytes.len()].copy_from_slice(bytes);
         };
+        put(FUNCTION, &self.before);
         put(CODE, &self.planting);
         put(START, &self.body);
         put(LANDING, &self.signature);
@@ -90,10 +100,11 @@ impl Sketch {
         let head = u64::from(self.version) | u64::from(self.flags) << 32;
         Image {
             arch: self.arch,
-            code: vec![Block { address: CODE, bytes: code }],
+            code: vec![Block { address: FUNCTION, bytes: code }],
             descriptors: table(0, &[head, self.start, self.length, self.abort]),
             pointers: table(0x100, &self.pointers),
             exits: table(0x200, &self.exits),
+            functions: vec![(Sketch::FUNCTION.to_owned(), FUNCTION..LANDING)],
         }
     }
 }

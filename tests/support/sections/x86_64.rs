@@ -1,10 +1,11 @@
 //! x86-64 instructions, as the audit sees them.
 
-use super::{Code, Image, Kind};
+use super::{Image, Kind, Order};
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
     OpKind, Register,
 };
+use std::ops::Range;
 
 /// The descriptor that the two instructions before `start` plant:
 /// `lea x, [rip + descriptor]`, `mov fs:[o + 8], x`.
@@ -30,13 +31,24 @@ pub(super) fn planted(image: &Image, start: u64) -> Option<u64> {
     })
 }
 
-pub(super) fn read(code: &mut Code<'_>, text: &[u8]) {
-    let mut decoder = Decoder::with_ip(64, text, code.section.start, DecoderOptions::NONE);
+pub(super) fn kinds(start: u64, text: &[u8]) -> Vec<(Range<u64>, Kind)> {
+    let mut decoder = Decoder::with_ip(64, text, start, DecoderOptions::NONE);
     let mut info = InstructionInfoFactory::new();
+    let mut kinds = Vec::new();
     while decoder.can_decode() {
         let instruction = decoder.decode();
-        code.take(instruction.ip()..instruction.next_ip(), kind(&instruction, &mut info));
+        kinds.push((instruction.ip()..instruction.next_ip(), kind(&instruction, &mut info)));
     }
+    kinds
+}
+
+/// A fence, an atomic access: what orders more than a plain access does.
+pub(super) fn strays(start: u64, text: &[u8]) -> Vec<(u64, &'static str)> {
+    let stray = |(at, kind): (Range<u64>, Kind)| match kind {
+        Kind::Forbidden(what @ ("fence" | "atomic")) => Some((at.start, what)),
+        _ => None,
+    };
+    kinds(start, text).into_iter().filter_map(stray).collect()
 }
 
 fn kind(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Kind {
@@ -53,7 +65,8 @@ fn kind(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Kind {
     if instruction.is_stack_instruction() {
         return Kind::Forbidden("uses the stack");
     }
-    let mut memory = info.info(instruction).used_memory().iter().map(|m| m.access());
+    let memory: Vec<_> =
+        info.info(instruction).used_memory().iter().map(|memory| memory.access()).collect();
     let writes = |access| {
         use OpAccess::{CondWrite, ReadCondWrite, ReadWrite, Write};
         matches!(access, Write | CondWrite | ReadWrite | ReadCondWrite)
@@ -64,8 +77,11 @@ fn kind(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Kind {
             Kind::Forbidden("fence")
         }
         _ if instruction.has_lock_prefix() => Kind::Forbidden("atomic"),
-        Mnemonic::Xchg if memory.len() > 0 => Kind::Forbidden("atomic"),
-        _ if memory.any(writes) => Kind::Store,
+        Mnemonic::Xchg if !memory.is_empty() => Kind::Forbidden("atomic"),
+        _ if memory.iter().any(|&access| writes(access)) => Kind::Store(Order::Plain),
+        _ if memory.iter().any(|&access| access != OpAccess::NoMemAccess) => {
+            Kind::Load(Order::Plain)
+        }
         _ => Kind::Harmless,
     }
 }

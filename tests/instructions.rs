@@ -1,0 +1,173 @@
+//! The instructions of this test's own sequences are what the essay in `src/rcu/domain.rs`
+//! claims: which commit releases, that no load acquires, that nothing else orders anything.
+//!
+//! It only reads code: under an emulator without rseq it checks as much.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+#[allow(dead_code, reason = "tests/elf.rs uses the rest")]
+#[path = "support/sections/mod.rs"]
+mod sections;
+
+use sections::order::{Claim, Order, faults};
+use sections::sketch::Sketch;
+use sections::{Arch, Image};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicPtr, AtomicU64};
+use stillpoint::rcu;
+use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
+use stillpoint::rseq::word::{add, replace};
+
+const PLAIN: Order = Order::Plain;
+/// On x86-64, a plain store as well.
+const RELEASE: Order = Order::Ordered;
+
+const CLAIMS: [Claim; 5] = [
+    Claim { function: "audited_enter", commits: &[PLAIN] },
+    Claim { function: "audited_leave_here", commits: &[RELEASE] },
+    Claim { function: "audited_elsewhere", commits: &[RELEASE] },
+    Claim { function: "audited_add", commits: &[PLAIN] },
+    Claim { function: "audited_replace", commits: &[RELEASE] },
+];
+
+#[inline(never)]
+fn audited_enter(gate: &Gate) -> Option<Mark> {
+    // SAFETY: never called.
+    unsafe { enter(gate) }
+}
+
+#[inline(never)]
+fn audited_leave_here(mark: Mark) -> bool {
+    // SAFETY: never called.
+    unsafe { leave_here(mark) }
+}
+
+#[inline(never)]
+fn audited_elsewhere(gate: &Gate, mark: Mark) -> bool {
+    // SAFETY: never called.
+    unsafe { leave(gate, mark) }
+}
+
+#[inline(never)]
+fn audited_add(cpu: u32, word: &AtomicU64, n: u64) -> bool {
+    // SAFETY: never called.
+    unsafe { add(cpu, word, n) }
+}
+
+#[inline(never)]
+fn audited_replace(cpu: u32, word: &AtomicPtr<u8>, old: *mut u8, new: *mut u8) -> bool {
+    // SAFETY: never called.
+    unsafe { replace(cpu, word, old, new) }
+}
+
+/// A read-side critical section, whole.
+#[inline(never)]
+fn audited_section() {
+    drop(black_box(rcu::read()));
+}
+
+/// This test's own file, in which every function above is.
+fn own() -> Image {
+    black_box(audited_enter as fn(&Gate) -> Option<Mark>);
+    black_box(audited_leave_here as fn(Mark) -> bool);
+    black_box(audited_elsewhere as fn(&Gate, Mark) -> bool);
+    black_box(audited_add as fn(u32, &AtomicU64, u64) -> bool);
+    black_box(audited_replace as fn(u32, &AtomicPtr<u8>, *mut u8, *mut u8) -> bool);
+    black_box(audited_section as fn());
+    let path = std::env::current_exe().unwrap();
+    Image::load(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn sequences_are_as_claimed() {
+    let image = own();
+    for claim in &CLAIMS {
+        assert_eq!(faults(&image, claim), [""; 0], "{claim:?}");
+    }
+}
+
+/// Two sections, and between and around them no barrier, no atomic instruction.
+#[test]
+fn a_read_side_critical_section_is_as_claimed() {
+    if cfg!(any(debug_assertions, feature = "debug-readers")) {
+        return println!("SKIPPED a whole section: this build records its readers");
+    }
+    let claim = Claim { function: "audited_section", commits: &[PLAIN, RELEASE] };
+    assert_eq!(faults(&own(), &claim), [""; 0]);
+}
+
+fn assert_found(sketch: &Sketch, commit: &'static [Order], fault: &str) {
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
+    let found = faults(&sketch.build(), &claim);
+    assert!(found.iter().any(|f| f.contains(fault)), "{fault:?} not in {found:#?}: {sketch:x?}");
+}
+
+fn assert_clean(sketch: &Sketch, commit: &'static [Order]) {
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
+    assert_eq!(faults(&sketch.build(), &claim), [""; 0], "{sketch:x?}");
+}
+
+#[test]
+fn it_finds_wrong_orders_on_aarch64() {
+    let plain = Sketch::good(Arch::Aarch64);
+    // stlr x2, [x1]
+    let stlr = 0xc89f_fc22_u32.to_le_bytes();
+    let release = plain.with_body(&stlr);
+    assert_clean(&plain, &[PLAIN]);
+    assert_clean(&release, &[RELEASE]);
+    assert_found(&plain, &[RELEASE], "1 of them releases");
+    assert_found(&release, &[PLAIN], "0 of them releases");
+    assert_found(&plain, &[PLAIN, RELEASE], "not 2 commits");
+    for (fault, instruction) in [
+        ("fence", 0xd503_3bbf_u32), // dmb ish
+        ("fence", 0xd503_39bf),     // dmb ishld
+        ("fence", 0xd503_3b9f),     // dsb ish
+        ("fence", 0xd503_3fdf),     // isb
+        ("acquires", 0xc8df_fc20),  // ldar x0, [x1]
+        ("acquires", 0xf8bf_c020),  // ldapr x0, [x1]
+        ("stores [", 0xf900_0020),  // str x0, [x1]
+        ("stores [", 0xc89f_fc20),  // stlr x0, [x1]
+        ("atomic", 0xc85f_7c20),    // ldxr x0, [x1]
+        ("atomic", 0xc802_7c20),    // stxr w2, x0, [x1]
+        ("atomic", 0xf862_0020),    // ldaddl x2, x0, [x1]
+        ("atomic", 0xf8e2_8020),    // swpal x2, x0, [x1]
+        ("atomic", 0xc8a2_7c20),    // cas x2, x0, [x1]
+    ] {
+        let word = instruction.to_le_bytes();
+        assert_found(&plain.before_commit(&word), &[PLAIN], fault);
+        assert_found(&plain.with_body(&[word, stlr].concat()), &[RELEASE], fault);
+        // Outside of the section: in front of the instructions that plant the descriptor.
+        if fault != "stores [" {
+            let before = |body: &Sketch| Sketch { before: word.to_vec(), ..body.clone() };
+            assert_found(&before(&plain), &[PLAIN], "stray: ");
+        }
+    }
+    // stlur x0, [x1]: in no section of ours.
+    assert_found(&plain.before_commit(&0xd900_0020_u32.to_le_bytes()), &[PLAIN], "stray: acq");
+    // The commit not last.
+    let nop = 0xd503_201f_u32.to_le_bytes();
+    assert_found(&plain.with_body(&[stlr, nop].concat()), &[RELEASE], "behind a store");
+}
+
+#[test]
+fn it_finds_wrong_orders_on_x86_64() {
+    let plain = Sketch::good(Arch::X86_64);
+    assert_clean(&plain, &[PLAIN]);
+    assert_clean(&plain, &[RELEASE]);
+    // lock inc qword ptr [rcx]; xchg [rcx], rax
+    assert_found(&plain.with_body(&[0xf0, 0x48, 0xff, 0x01]), &[RELEASE], "atomic");
+    assert_found(&plain.with_body(&[0x48, 0x87, 0x01]), &[RELEASE], "atomic");
+    assert_found(&plain.with_body(&[0x90]), &[PLAIN], "stores []");
+    for (fault, instruction) in [
+        ("fence", &[0x0f, 0xae, 0xf0][..]),       // mfence
+        ("fence", &[0x0f, 0xae, 0xe8]),           // lfence
+        ("atomic", &[0xf0, 0x48, 0x0f, 0xc1, 1]), // lock xadd [rcx], rax
+        ("stores [", &[0x48, 0x89, 0x01]),        // mov [rcx], rax
+    ] {
+        assert_found(&plain.before_commit(instruction), &[PLAIN], fault);
+        if fault != "stores [" {
+            let before = Sketch { before: instruction.to_vec(), ..plain.clone() };
+            assert_found(&before, &[PLAIN], "stray: ");
+        }
+    }
+}
