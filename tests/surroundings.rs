@@ -299,6 +299,9 @@ fn enter_soon(gate: &Gate) -> Option<Mark> {
 
 #[test]
 fn valgrind() {
+    if cfg!(target_env = "musl") {
+        return println!("SKIPPED valgrind: it does not know the allocator of a static musl");
+    }
     let valgrind = Surrounding::ordinary().valgrind();
     let Some(outcome) = run("reads freed memory", &valgrind) else { return };
     assert_eq!(outcome.end, End::Exited(9), "not found: {}", outcome.output);
@@ -347,6 +350,11 @@ fn fork() {
 #[test]
 fn storm() {
     in_each("storm");
+}
+
+#[test]
+fn exiting_threads() {
+    in_each("exiting threads");
 }
 
 #[test]

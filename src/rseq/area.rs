@@ -11,7 +11,9 @@
 //!
 //! The area is in static TLS, which outlives the thread as far as the kernel is concerned,
 //! with one exception: musl unmaps a detached thread's own stack, TLS included, just before it
-//! exits. There we unregister when the thread's destructors run.
+//! exits. There we unregister when the thread's destructors run, and register no thread that has
+//! come so far, or that has disabled its cancellation, which looks the same. A system-call filter
+//! that lets threads register must let them unregister.
 
 #[cfg(stillpoint_sections)]
 pub(crate) use native::{cpu_id, hoisted_offset, preserving_errno, settle, with_signals_masked};
@@ -375,6 +377,9 @@ mod native {
         if OWN_LENGTH.load(Ordering::Relaxed) == 0 || own_cpu_id() != abi::CPU_ID_UNINITIALIZED {
             return false;
         }
+        if exit::may_have_begun() {
+            return false;
+        }
         match preserving_errno(register) {
             Ok(()) => true,
             Err(_) => {
@@ -401,6 +406,9 @@ mod native {
             if own_cpu_id() as i32 >= 0 {
                 return Ok(());
             }
+            if !exit::arm() {
+                return Err(Refusal::Denied(libc::EAGAIN));
+            }
             match rseq(OWN_LENGTH.load(Ordering::Relaxed), 0) {
                 // EBUSY: this very area, already registered.
                 Ok(()) | Err(libc::EBUSY) => {}
@@ -408,12 +416,7 @@ mod native {
                 // EPERM can also be "this area with another signature", which is nobody's.
                 Err(errno) => return Err(Refusal::Denied(errno)),
             }
-            if own_cpu_id() as i32 >= 0 {
-                exit::arm();
-                Ok(())
-            } else {
-                Err(Refusal::Ignored)
-            }
+            if own_cpu_id() as i32 >= 0 { Ok(()) } else { Err(Refusal::Ignored) }
         })
     }
 
@@ -464,21 +467,36 @@ mod native {
     /// Unregistering at thread exit, where libc would otherwise unmap a registered area.
     #[cfg(target_env = "musl")]
     mod exit {
-        use super::{abi, own_area};
-        use std::ffi::c_void;
+        use super::{abi, own_area, own_cpu_id, rseq, with_signals_masked};
+        use std::ffi::{c_int, c_void};
         use std::sync::atomic::{AtomicU32, Ordering};
 
         /// 0: no key yet; otherwise the key plus one.
         static KEY: AtomicU32 = AtomicU32::new(0);
 
-        /// Makes the calling thread unregister when its destructors run.
-        pub(super) fn arm() {
+        unsafe extern "C" {
+            safe fn pthread_setcancelstate(state: c_int, before: &mut c_int) -> c_int;
+        }
+
+        /// True if the calling thread's destructors may be running, or have run: nothing of ours
+        /// would run after them. musl disables cancellation before it starts them.
+        pub(super) fn may_have_begun() -> bool {
+            const ENABLE: c_int = 0;
+            const DISABLE: c_int = 1;
+            let (mut state, mut same) = (ENABLE, DISABLE);
+            pthread_setcancelstate(DISABLE, &mut state);
+            pthread_setcancelstate(state, &mut same);
+            state != ENABLE
+        }
+
+        /// Makes the calling thread unregister when its destructors run. False if it cannot.
+        pub(super) fn arm() -> bool {
             let mut key = KEY.load(Ordering::Acquire);
             if key == 0 {
                 let mut fresh = 0;
                 // SAFETY: `fresh` is a live local; the destructor has the asked-for type.
                 if unsafe { libc::pthread_key_create(&mut fresh, Some(unregister)) } != 0 {
-                    return;
+                    return false;
                 }
                 match KEY.compare_exchange(0, fresh + 1, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => key = fresh + 1,
@@ -490,24 +508,37 @@ mod native {
                 }
             }
             // SAFETY: the key exists. On musl this stores a word and allocates nothing.
-            unsafe { libc::pthread_setspecific(key - 1, own_area()) };
+            unsafe { libc::pthread_setspecific(key - 1, own_area()) == 0 }
         }
 
+        /// Signals are masked: a handler in between could register again.
         unsafe extern "C" fn unregister(_: *mut c_void) {
-            const UNREGISTER: i32 = 1;
-            let _ = super::rseq(super::OWN_LENGTH.load(Ordering::Relaxed), UNREGISTER);
-            // SAFETY: unregistered, so ours alone; later destructors must not register again.
-            unsafe {
-                (&raw mut (*own_area().cast::<abi::Area>()).cpu_id)
-                    .write_volatile(abi::CPU_ID_REGISTRATION_FAILED);
-            }
+            const UNREGISTER: c_int = 1;
+            with_signals_masked(|| {
+                let gone = rseq(super::OWN_LENGTH.load(Ordering::Relaxed), UNREGISTER).is_ok();
+                // What is still registered is the kernel's to write.
+                if gone || (own_cpu_id() as i32) < 0 {
+                    // SAFETY: unregistered, so ours alone; later destructors must not register
+                    // again.
+                    unsafe {
+                        (&raw mut (*own_area().cast::<abi::Area>()).cpu_id)
+                            .write_volatile(abi::CPU_ID_REGISTRATION_FAILED);
+                    }
+                }
+            });
         }
     }
 
     /// Elsewhere a thread's static TLS outlives the kernel's interest in it.
     #[cfg(not(target_env = "musl"))]
     mod exit {
-        pub(super) fn arm() {}
+        pub(super) fn may_have_begun() -> bool {
+            false
+        }
+
+        pub(super) fn arm() -> bool {
+            true
+        }
     }
 }
 

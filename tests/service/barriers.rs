@@ -191,7 +191,7 @@ fn a_process_exits_whatever_is_pending() {
 fn the_main_thread_may_retire_in_its_last_destructors() {
     for output in in_each("retires in the main thread's destructors") {
         if !output.contains("a destructor ran") {
-            println!("SKIPPED: the main thread's destructors do not run in this kind of program");
+            println!("SKIPPED: std runs no destructors of the main thread in such a program");
             continue;
         }
         assert!(output.contains("a destructor has retired"), "{output}");

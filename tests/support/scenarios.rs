@@ -6,18 +6,19 @@ use super::protection::{Tracked, protects};
 use super::seccomp::{Filter, Rule, answer};
 use super::surrounding;
 use super::workload::{self, handle, handled};
-use std::ffi::c_int;
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, take_hook};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread::scope;
 use stillpoint::rcu::{self, Domain, RcuCell, SendGuard};
 use stillpoint::rseq::area::{Registrar, ensure_registered, thread_area};
 use stillpoint::{Tier, machine};
 
-const SCENARIOS: [(&str, fn()); 16] = [
+const SCENARIOS: [(&str, fn()); 17] = [
     ("nothing", || {}),
     ("workload", workload::run),
     ("one thread refused", one_thread_refused),
@@ -26,6 +27,7 @@ const SCENARIOS: [(&str, fn()); 16] = [
     ("first use in handlers", first_use_in_handlers),
     ("fork", fork),
     ("storm", storm),
+    ("exiting threads", exiting_threads),
     ("forgotten guards", forgotten_guards),
     ("many domains", many_domains),
     ("late refusal", late_refusal),
@@ -257,6 +259,59 @@ fn storm() {
         rcu::synchronize();
     }
     while READ.load(SeqCst) < 40 * BATCH {
+        std::thread::yield_now();
+    }
+    rcu::barrier();
+}
+
+/// Threads of which nobody waits for the end, seen from their own last destructors. Where libc
+/// unmaps the area of such a thread before it is gone, it must not be registered by then.
+fn exiting_threads() {
+    static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+    static GONE: AtomicU64 = AtomicU64::new(0);
+    thread_local!(static ROUND: Cell<u32> = const { Cell::new(0) });
+    /// As many rounds of destructors as a thread is sure to get.
+    const ROUNDS: u32 = 4;
+    let arm = || {
+        // SAFETY: the key exists; the value is not null and never followed.
+        unsafe { libc::pthread_setspecific(KEY.get().copied().unwrap(), (&raw const GONE).cast()) }
+    };
+    unsafe extern "C" fn last(arm: *mut c_void) {
+        ROUND.set(ROUND.get() + 1);
+        if ROUND.get() < ROUNDS {
+            // SAFETY: as where it was set first.
+            unsafe { libc::pthread_setspecific(KEY.get().copied().unwrap(), arm) };
+            return;
+        }
+        drop(rcu::read());
+        if cfg!(target_env = "musl") && we_register() {
+            assert!(area_cpu() < 0 && !ensure_registered(), "registered in the last destructor");
+            // The kernel's word for it. This area is never freed.
+            assert!(ForeignArea::register().is_ok(), "the kernel knows of another area");
+        }
+        GONE.fetch_add(1, SeqCst);
+    }
+    // After the library's own.
+    let mut key = 0;
+    // SAFETY: `key` is live; the destructor has the asked-for type.
+    assert_eq!(unsafe { libc::pthread_key_create(&mut key, Some(last)) }, 0);
+    KEY.set(key).unwrap();
+    const THREADS: u64 = 10_000;
+    for n in 0..THREADS {
+        // The others use the library there for the first time.
+        let reads = n % 2 == 0;
+        std::thread::spawn(move || {
+            if reads {
+                drop(rcu::read());
+                assert!(!we_register() || machine().tier() != Tier::Rseq || area_cpu() >= 0);
+            }
+            assert_eq!(arm(), 0);
+        });
+        while GONE.load(SeqCst) + 50 < n {
+            std::thread::yield_now();
+        }
+    }
+    while GONE.load(SeqCst) < THREADS {
         std::thread::yield_now();
     }
     rcu::barrier();

@@ -348,8 +348,8 @@ impl Timer {
         Timer
     }
 
-    fn every(micros: libc::suseconds_t) {
-        let interval = libc::timeval { tv_sec: 0, tv_usec: micros };
+    fn every(micros: u16) {
+        let interval = libc::timeval { tv_sec: 0, tv_usec: micros.into() };
         let timer = libc::itimerval { it_interval: interval, it_value: interval };
         // SAFETY: `timer` is a live local.
         unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };

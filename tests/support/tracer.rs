@@ -270,13 +270,19 @@ mod cpu {
     }
 }
 
+/// What each libc takes for a number of `ptrace`.
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+#[cfg(target_env = "musl")]
+type Request = libc::c_int;
+
 impl Child {
-    fn trace(request: libc::c_uint, pid: libc::pid_t, address: u64, data: u64) -> io::Result<u64> {
+    fn trace(request: Request, pid: libc::pid_t, address: u64, data: u64) -> io::Result<u64> {
         // SAFETY: a request on our own stopped child; requests that write to our memory are
         // not made through here.
         let r = unsafe {
             *libc::__errno_location() = 0;
-            libc::ptrace(request as _, pid, address as *mut c_void, data as *mut c_void)
+            libc::ptrace(request, pid, address as *mut c_void, data as *mut c_void)
         };
         let error = io::Error::last_os_error();
         if r == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(r as u64) }
@@ -299,14 +305,14 @@ impl Child {
         self.wait()
     }
 
-    fn registers(&self, request: libc::c_uint, registers: &mut cpu::Registers) -> io::Result<()> {
+    fn registers(&self, request: Request, registers: &mut cpu::Registers) -> io::Result<()> {
         const NT_PRSTATUS: usize = 1;
         let mut vector = libc::iovec {
             iov_base: (&raw mut *registers).cast(),
             iov_len: size_of::<cpu::Registers>(),
         };
         // SAFETY: the vector describes a live local of the type the kernel expects.
-        let r = unsafe { libc::ptrace(request as _, self.pid, NT_PRSTATUS, &raw mut vector) };
+        let r = unsafe { libc::ptrace(request, self.pid, NT_PRSTATUS, &raw mut vector) };
         if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 

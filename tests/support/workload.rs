@@ -227,14 +227,15 @@ fn signals() {
     unsafe { libc::raise(libc::SIGUSR1) };
     assert_eq!(handled(), before + 1);
     let over = AtomicBool::new(false);
+    // As a number: where it is a pointer, it would not go to another thread.
     // SAFETY: no preconditions.
-    let here = unsafe { libc::pthread_self() };
+    let here = unsafe { libc::pthread_self() } as usize;
     let interval = Duration::from_micros(if scaled(20) == 20 { 50 } else { 5000 });
     scope(|s| {
         s.spawn(|| {
             while !over.load(SeqCst) {
                 // SAFETY: the thread that waits for this one; the signal has a handler.
-                unsafe { libc::pthread_kill(here, libc::SIGUSR1) };
+                unsafe { libc::pthread_kill(here as libc::pthread_t, libc::SIGUSR1) };
                 std::thread::sleep(interval);
             }
         });
