@@ -369,7 +369,8 @@ fn a_waiter_sleeps_when_readers_take_long() {
         // spins, or yields, never does.
         let begun = Instant::now();
         let sleeps = |_: u32| {
-            thread::sleep(Duration::from_millis(1));
+            // Not in step with its naps.
+            thread::sleep(Duration::from_micros(fastrand::u64(300..3000)));
             state(waiter) == Some('S')
         };
         while (0..50).filter(|&n| sleeps(n)).count() < 25 {

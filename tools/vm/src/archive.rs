@@ -177,6 +177,26 @@ pub(crate) fn unpack(package: &Path, into: &Path, patterns: &[&str]) -> Result<(
     Ok(())
 }
 
+/// The command that runs herd7: only the newest suite has it, so it runs with that one's C library,
+/// by that one's loader.
+pub(crate) fn herd7(cache: &Path) -> Result<Vec<String>> {
+    let world = World::open(cache, "amd64", &["sid"])?;
+    let root = cache.join("unpacked/herd7");
+    for package in ["herdtools7", "libc6", "libgmp10"] {
+        unpack(&world.download(package)?, &root, &["./usr/*"])?;
+    }
+    let at = |path: &str| root.join("usr").join(path).display().to_string();
+    let libraries = "lib/x86_64-linux-gnu";
+    Ok(vec![
+        at(&format!("{libraries}/ld-linux-x86-64.so.2")),
+        "--library-path".to_owned(),
+        at(libraries),
+        at("bin/herd7"),
+        "-set-libdir".to_owned(),
+        at("share/herdtools7/herd"),
+    ])
+}
+
 /// Runs a command quietly; its words are in the error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let out = command.output().with_context(|| format!("{command:?}"))?;

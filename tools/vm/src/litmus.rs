@@ -11,17 +11,17 @@ use template::Template;
 
 /// What became of a property, or of one of its mutants.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The file's name; for a mutant, a dot and its own behind it.
-    pub name: String,
+    pub(crate) name: String,
     /// What should come out: `never` in no place, or `sometimes` in at least one.
-    pub expect: &'static str,
+    pub(crate) expect: &'static str,
     /// In how many places the interrupts were tried, until it was certain.
-    pub positions: usize,
+    pub(crate) positions: usize,
     /// True if that came out.
-    pub held: bool,
+    pub(crate) held: bool,
     /// The last place, and what herd7 said of it.
-    pub said: String,
+    pub(crate) said: String,
 }
 
 pub(crate) const NEVER: &str = "never";
@@ -32,7 +32,7 @@ pub(crate) const SOMETIMES: &str = "sometimes";
 /// # Errors
 ///
 /// If a template is wrong, herd7 cannot be run, or it says nothing of what it was asked.
-pub fn run(herd7: &[String], dir: &Path) -> io::Result<Vec<Outcome>> {
+pub(crate) fn run(herd7: &[String], dir: &Path) -> io::Result<Vec<Outcome>> {
     let mut paths: Vec<_> =
         std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "litmus"));

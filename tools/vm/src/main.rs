@@ -1,5 +1,7 @@
 //! Runs the tests on other kernels, architectures and shapes of machine, under full emulation.
 //!
+//! And under memory models: `litmus` asks herd7 about the orderings, which no emulator shows.
+//!
 //! Kernels, emulator and compilers come from Debian's archive; what a machine cannot get is a
 //! printed skip, or, if nothing works without it, an error.
 //!
@@ -10,6 +12,7 @@ mod archive;
 mod bundle;
 mod guest;
 mod kernels;
+mod litmus;
 mod matrix;
 mod report;
 mod run;
@@ -41,6 +44,8 @@ enum Verb {
     List,
     /// Boots machines, prints a line for each
     Run(Which),
+    /// Runs the litmus tests through herd7: the orderings under the architectures' formal models
+    Litmus,
     /// Boots one machine for one program of the bundle, and prints all it says
     Boot(Single),
 }
@@ -160,6 +165,7 @@ fn work(options: &Options) -> Result<u8> {
             }
             run::run(options, &rows, which)
         }
+        Verb::Litmus => run::litmus(options),
         Verb::Boot(single) => {
             let which = Which { verbose: true, ..Which::default() };
             run::run(options, &[single.row()], &which)

@@ -4,6 +4,7 @@ use crate::archive;
 use crate::bundle::{self, Build, Linkage, Programs};
 use crate::guest::{self, Guest};
 use crate::kernels::Arch;
+use crate::litmus;
 use crate::matrix::Row;
 use crate::report::{self, Verdict};
 use crate::{Options, Which};
@@ -20,13 +21,11 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 /// Runs these rows. The exit code.
 pub(crate) fn run(options: &Options, rows: &[Row], which: &Which) -> Result<u8> {
-    if let Some(why) = archive::missing() {
-        println!("SKIPPED machines: {why}");
-        return Ok(77);
-    }
     let begin = Instant::now();
-    fs::create_dir_all(&options.cache)?;
-    let cache = fs::canonicalize(&options.cache)?;
+    let cache = match ready(options)? {
+        Ok(cache) => cache,
+        Err(code) => return Ok(code),
+    };
     emulator(&cache)?;
     let mut supplies = Supplies::new(&cache, options.slice_kernel.as_deref());
     let prepared: Vec<(&Row, Result<Supply, String>)> =
@@ -121,6 +120,46 @@ impl<'a> Supplies<'a> {
         }
         Ok(Ok(Supply { kernel, files }))
     }
+}
+
+/// Runs the litmus tests. The exit code.
+pub(crate) fn litmus(options: &Options) -> Result<u8> {
+    let cache = match ready(options)? {
+        Ok(cache) => cache,
+        Err(code) => return Ok(code),
+    };
+    let herd7 = match archive::herd7(&cache) {
+        Ok(command) => command,
+        Err(why) => {
+            println!("SKIPPED litmus tests: {why:#}");
+            return Ok(77);
+        }
+    };
+    let begin = Instant::now();
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("litmus");
+    let outcomes = litmus::run(&herd7, &files)?;
+    let missed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.held).collect();
+    for outcome in &outcomes {
+        let word = if outcome.held { "ok" } else { "FAILED" };
+        let (name, expect, places) = (&outcome.name, outcome.expect, outcome.positions);
+        println!("litmus {name}: {word}: {expect}, {places} place(s)");
+    }
+    for outcome in &missed {
+        println!("{}:\n{}", outcome.name, outcome.said);
+    }
+    let seconds = begin.elapsed().as_secs();
+    println!("litmus: {} tests in {seconds} s, {} missed", outcomes.len(), missed.len());
+    Ok(u8::from(!missed.is_empty()))
+}
+
+/// The cache's directory; or, where this machine can do nothing of this, the exit code.
+fn ready(options: &Options) -> Result<Result<PathBuf, u8>> {
+    if let Some(why) = archive::missing() {
+        println!("SKIPPED machines: {why}");
+        return Ok(Err(77));
+    }
+    fs::create_dir_all(&options.cache)?;
+    Ok(Ok(fs::canonicalize(&options.cache)?))
 }
 
 type Prepared<'a> = Vec<(&'a Row, Result<Supply, String>)>;
