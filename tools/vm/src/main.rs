@@ -44,6 +44,16 @@ enum Verb {
     List,
     /// Boots machines, prints a line for each
     Run(Which),
+    /// Builds the programs of the machines, prints name and file of each
+    Build {
+        /// Of which architecture
+        #[arg(value_enum)]
+        arch: kernels::Arch,
+
+        /// For which C library
+        #[arg(long, value_enum, default_value_t = bundle::Libc::Static)]
+        libc: bundle::Libc,
+    },
     /// Runs the litmus tests through herd7: the orderings under the architectures' formal models
     Litmus,
     /// Boots one machine for one program of the bundle, and prints all it says
@@ -165,6 +175,7 @@ fn work(options: &Options) -> Result<u8> {
             }
             run::run(options, &rows, which)
         }
+        Verb::Build { arch, libc } => run::build(options, *arch, *libc),
         Verb::Litmus => run::litmus(options),
         Verb::Boot(single) => {
             let which = Which { verbose: true, ..Which::default() };

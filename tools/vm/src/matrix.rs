@@ -182,7 +182,7 @@ impl Row {
 
 /// What every machine does first.
 fn first() -> Vec<Step> {
-    vec![step("doctor", ""), step("machine", ""), step("abort_points", "")]
+    ["doctor", "machine", "instructions", "abort_points"].map(|program| step(program, "")).into()
 }
 
 /// The tests of the service, without one whose bound is of time: emulated CPUs take turns of a

@@ -1,7 +1,7 @@
 //! Gets what the chosen machines need, boots them, tells how they went.
 
 use crate::archive;
-use crate::bundle::{self, Build, Linkage, Programs};
+use crate::bundle::{self, Build, Libc, Linkage, Programs};
 use crate::guest::{self, Guest};
 use crate::kernels::Arch;
 use crate::litmus;
@@ -120,6 +120,25 @@ impl<'a> Supplies<'a> {
         }
         Ok(Ok(Supply { kernel, files }))
     }
+}
+
+/// Builds programs and tells where they are. The exit code.
+pub(crate) fn build(options: &Options, arch: Arch, libc: Libc) -> Result<u8> {
+    let cache = match ready(options)? {
+        Ok(cache) => cache,
+        Err(code) => return Ok(code),
+    };
+    let build = match Build::new(&cache, arch, libc.linkage()) {
+        Ok(build) => build,
+        Err(why) => {
+            println!("SKIPPED programs: {why:#}");
+            return Ok(77);
+        }
+    };
+    for (name, file) in build.programs()? {
+        println!("{name} {}", file.display());
+    }
+    Ok(0)
 }
 
 /// Runs the litmus tests. The exit code.
