@@ -3,6 +3,9 @@
 //! Each mutant runs in a process of its own, since one that frees too early may well crash.
 //! What only shows under weak memory, or in a window of nanoseconds, is the models' to find; those
 //! mutants are listed in `docs/testing.md`.
+//!
+//! Built with ThreadSanitizer (`stillpoint_tsan`), it is the sanitizer that must find them, as
+//! data races; and some that the stress test does not see.
 
 #![cfg(target_os = "linux")]
 
@@ -32,10 +35,19 @@ fn is_caught(test: &str, mutant: Mutant, tier: Tier, how: fn(Tier) -> u64) -> bo
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(CHILD, "1")
+        // One race is enough, and there may be many.
+        .env("TSAN_OPTIONS", "halt_on_error=1")
         .output()
         .unwrap();
     println!("{mutant:?} on {tier}: {}", child.status);
     print!("{}", String::from_utf8_lossy(&child.stdout));
+    if cfg!(stillpoint_tsan) {
+        let report = String::from_utf8_lossy(&child.stderr);
+        report.lines().take(40).for_each(|line| println!("{line}"));
+        // What runs unbroken must also get to its end.
+        assert!(mutant != Mutant::None || child.status.success(), "{}", child.status);
+        return report.contains("WARNING: ThreadSanitizer: data race");
+    }
     !child.status.success()
 }
 
@@ -71,4 +83,33 @@ caught! {
     no_round_up_rseq: NoRoundUp, Rseq, crowd;
     #[ignore = "a race of nanoseconds: needs two real CPUs and some luck; the models need neither"]
     no_broadcast_rseq: NoBroadcast, Rseq, duel;
+}
+
+#[cfg(stillpoint_tsan)]
+caught! {
+    early_callback_fence: EarlyCallback, Fence, crowd;
+    no_round_up_fence: NoRoundUp, Fence, crowd;
+    relaxed_leave_fence: RelaxedLeave, Fence, crowd;
+    relaxed_publish_rseq: RelaxedPublish, Rseq, crowd;
+    relaxed_publish_fence: RelaxedPublish, Fence, crowd;
+}
+
+/// The sanitizer finds nothing where nothing is broken: there are no false alarms.
+#[cfg(stillpoint_tsan)]
+mod sound {
+    use super::*;
+
+    fn is_sound(test: &str, tier: Tier) -> bool {
+        !is_caught(test, Mutant::None, tier, |tier| stress::run(tier, TIME / 2).violations)
+    }
+
+    #[test]
+    fn rseq() {
+        assert!(is_sound("sound::rseq", Tier::Rseq));
+    }
+
+    #[test]
+    fn fence() {
+        assert!(is_sound("sound::fence", Tier::Fence));
+    }
 }

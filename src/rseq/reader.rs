@@ -95,13 +95,26 @@ pub use absent::{enter, leave, leave_here};
 
 #[cfg(stillpoint_sections)]
 mod native {
-    use super::{Gate, Line, Mark, Phase};
+    use super::{Gate, Line, Mark, NO_CPU, Phase};
     use crate::rseq::area::hoisted_offset;
     use crate::rseq::section::section;
     #[cfg(stillpoint_mutants)]
     use crate::sync::mutant::{Mutant, broken};
+    use crate::sync::sequence_releases;
     use std::mem::offset_of;
     use std::ptr::NonNull;
+
+    impl Mark {
+        /// Before a sequence counts the end: it releases on some CPU's `left` word. A scan
+        /// acquires those of all CPUs, so the mark's stands for any. Atomic ends tell themselves.
+        #[inline(always)]
+        fn tell_sanitizer(self) {
+            if self.cpu != NO_CPU {
+                let left = self.phase.as_ptr().wrapping_byte_add(offset_of!(Phase, left));
+                sequence_releases(left.cast());
+            }
+        }
+    }
 
     // The layout that the texts in `asm/` spell out.
     const _: () = {
@@ -217,6 +230,7 @@ mod native {
         if o == 0 {
             return false;
         }
+        mark.tell_sanitizer();
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. The text adds one to a counter that the caller says is there. No
         // stack is used.
@@ -261,6 +275,7 @@ mod native {
     pub unsafe fn leave(gate: &Gate, mark: Mark) -> bool {
         let o = hoisted_offset();
         let Some(phase) = mark.phase_of_cpu_0().filter(|_| o != 0) else { return false };
+        mark.tell_sanitizer();
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. Within the gate's bound, the text adds one to a counter that the
         // caller says is there. No stack is used.

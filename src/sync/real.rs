@@ -54,6 +54,22 @@ pub(crate) fn nanos() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Tells ThreadSanitizer, which does not see what sequences store, that one is about to store
+/// to `word`, or to a word that is always acquired with it, and releases. Elsewhere it is nothing.
+#[cfg(stillpoint_sections)]
+#[inline(always)]
+pub(crate) fn sequence_releases(word: *const AtomicU64) {
+    #[cfg(stillpoint_tsan)]
+    {
+        unsafe extern "C" {
+            fn __tsan_release(address: *mut std::ffi::c_void);
+        }
+        // SAFETY: the sanitizer's runtime looks at the address only, not at what is there.
+        unsafe { __tsan_release(word.cast_mut().cast()) };
+    }
+    let _ = word;
+}
+
 /// Set in a child of `fork`. There the parking lot may be in a state that no thread will ever
 /// mend, so waiters nap instead of parking.
 static FORKED: AtomicBool = AtomicBool::new(false);
