@@ -58,6 +58,8 @@ impl Decision {
     }
 
     fn make() -> Decision {
+        #[cfg(stillpoint_mutants)]
+        crate::sync::mutant::choose_early();
         let registration = register();
         let (slots, slots_source) = cpus::slots();
         let mut decision = Decision {

@@ -68,12 +68,15 @@ macro_rules! assemble {
 macro_rules! section {
     ($($parts:tt)*) => { $crate::rseq::section::assemble!("descriptor", $($parts)*) };
 }
-/// One restartable section, whose commit stands too late if the tests chose that mutant.
+/// One restartable section, whose commit stands too late, or which is never aborted, if the tests
+/// chose that mutant.
 #[cfg(stillpoint_mutants)]
 macro_rules! section {
     ($($parts:tt)*) => {
         if $crate::sync::mutant::broken($crate::sync::mutant::Mutant::LateCommit) {
             $crate::rseq::section::assemble!("mutant/descriptor_late", $($parts)*)
+        } else if $crate::sync::mutant::broken($crate::sync::mutant::Mutant::NoAbort) {
+            $crate::rseq::section::assemble!("mutant/descriptor_empty", $($parts)*)
         } else {
             $crate::rseq::section::assemble!("descriptor", $($parts)*)
         }

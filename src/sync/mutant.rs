@@ -51,6 +51,8 @@ pub enum Mutant {
     LostWakeup,
     /// A section's commit stands one instruction behind its end.
     LateCommit,
+    /// The kernel aborts no section. Some kernels are so: the self-test must find it.
+    NoAbort,
 }
 
 /// True if the tests chose this defect.
@@ -64,6 +66,8 @@ pub(crate) const fn broken(_: Mutant) -> bool {
 pub(crate) use chosen::broken;
 #[cfg(stillpoint_mutants)]
 pub use chosen::choose;
+#[cfg(all(stillpoint_mutants, not(stillpoint_loom)))]
+pub(crate) use chosen::choose_early;
 
 /// The choice of the whole process.
 #[cfg(all(stillpoint_mutants, not(stillpoint_loom)))]
@@ -76,6 +80,13 @@ mod chosen {
     /// Breaks the library from here on.
     pub fn choose(mutant: Mutant) {
         CHOSEN.store(mutant as u32, Ordering::SeqCst);
+    }
+
+    /// The one defect that must be there before `main`, if the environment asks for it.
+    pub(crate) fn choose_early() {
+        if std::env::var_os("STILLPOINT_MUTANT").is_some_and(|name| name == "NoAbort") {
+            choose(Mutant::NoAbort);
+        }
     }
 
     #[inline(always)]

@@ -41,7 +41,7 @@ impl Timer {
     /// Nothing, if the kernel has no more timers to give.
     pub(crate) fn every(interval: Duration) -> Option<Timer> {
         let interval = libc::timespec {
-            tv_sec: interval.as_secs() as libc::time_t,
+            tv_sec: interval.as_secs() as _,
             tv_nsec: interval.subsec_nanos().into(),
         };
         let setting = libc::itimerspec { it_interval: interval, it_value: interval };
