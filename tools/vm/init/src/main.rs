@@ -32,6 +32,8 @@ fn main() {
     }
     // SAFETY: no memory is involved.
     unsafe {
+        // What was said last may still wait for the slow line of the console.
+        libc::tcdrain(1);
         libc::sync();
         libc::reboot(libc::RB_POWER_OFF);
     }
