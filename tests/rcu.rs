@@ -67,8 +67,16 @@ fn a_guard_holds_up_every_grace_period_that_began_after_it() {
 fn a_later_guard_does_not_hold_it_up() {
     on_every_tier(|domain| {
         let first = domain.read();
-        let waiter = thread::spawn(|| domain.synchronize());
-        thread::sleep(Duration::from_millis(30));
+        let (announced, thread) = mpsc::channel();
+        let waiter = thread::spawn(move || {
+            announced.send(own_id()).unwrap();
+            domain.synchronize();
+        });
+        let thread = thread.recv().unwrap();
+        // It sleeps only when the first guard is all that it waits for.
+        while !is_asleep(thread) {
+            thread::yield_now();
+        }
         let second = domain.read();
         drop(first);
         waiter.join().unwrap();
@@ -297,6 +305,12 @@ fn a_forgotten_guard_is_sound() {
     assert_eq!(drops.load(SeqCst), 1, "nobody can reach it any more");
 }
 
+/// The kernel's name of the calling thread.
+fn own_id() -> i64 {
+    // SAFETY: gettid has no preconditions.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
 /// True if the kernel says that this thread of ours sleeps.
 fn is_asleep(thread: i64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
@@ -315,8 +329,7 @@ fn concurrent_synchronizers_share_grace_periods() {
             .map(|n| {
                 let announced = announced.clone();
                 thread::spawn(move || {
-                    // SAFETY: gettid has no preconditions.
-                    announced[n].store(unsafe { libc::syscall(libc::SYS_gettid) }, SeqCst);
+                    announced[n].store(own_id(), SeqCst);
                     domain.synchronize();
                 })
             })
@@ -356,18 +369,12 @@ fn one_broadcast_per_grace_period() {
 
 #[test]
 fn a_waiter_sleeps_when_readers_take_long() {
-    /// The state of a thread of this process: `S` while it sleeps.
-    fn state(thread: i64) -> Option<char> {
-        let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
-        text.rsplit(") ").next()?.chars().next()
-    }
     static DOMAIN: Domain = Domain::new();
     let guard = DOMAIN.read();
     thread::scope(|scope| {
         let (tell, waiter) = mpsc::channel();
         scope.spawn(move || {
-            // SAFETY: no memory is involved.
-            tell.send(unsafe { libc::syscall(libc::SYS_gettid) }).unwrap();
+            tell.send(own_id()).unwrap();
             DOMAIN.synchronize();
         });
         let waiter = waiter.recv().unwrap();
@@ -377,7 +384,7 @@ fn a_waiter_sleeps_when_readers_take_long() {
         let sleeps = |_: u32| {
             // Not in step with its naps.
             thread::sleep(Duration::from_micros(fastrand::u64(300..3000)));
-            state(waiter) == Some('S')
+            is_asleep(waiter)
         };
         while (0..50).filter(|&n| sleeps(n)).count() < 25 {
             assert!(begun.elapsed() < Duration::from_secs(60), "it spins");
