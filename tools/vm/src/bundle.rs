@@ -62,8 +62,16 @@ pub(crate) enum Linkage {
 pub(crate) type Programs = BTreeMap<String, PathBuf>;
 
 /// The tests of the library that machines run; `lib` are its unit tests.
-const TESTS: &[&str] =
-    &["machine", "abort_points", "rcu", "service", "fork", "stress", "surroundings"];
+const TESTS: &[&str] = &[
+    "machine",
+    "instructions",
+    "abort_points",
+    "rcu",
+    "service",
+    "fork",
+    "stress",
+    "surroundings",
+];
 
 /// The settings of one build.
 #[derive(Debug)]
