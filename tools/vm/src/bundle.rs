@@ -98,7 +98,8 @@ impl Build {
             Linkage::Static => set(&mut build, "RUSTFLAGS", "-C target-feature=+crt-static"),
             // Shared with the ordinary builds of this workspace.
             Linkage::Dynamic if arch == Arch::X86 => build.directory = None,
-            Linkage::Dynamic => {}
+            // The same target as the static ones, but other programs.
+            Linkage::Dynamic => build.directory = Some(cache.join("target-dynamic")),
             Linkage::Musl => {
                 ensure!(arch == Arch::X86, "musl is built for x86-64 only");
                 build.target = "x86_64-unknown-linux-musl".to_owned();

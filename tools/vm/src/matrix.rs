@@ -2,7 +2,7 @@
 
 use crate::bundle::Libc;
 use crate::guest::Mode;
-use crate::kernels::{self, Kernel};
+use crate::kernels::{self, Arch, Kernel};
 use std::fmt::Write;
 
 /// A program, run once.
@@ -156,8 +156,10 @@ impl Row {
             write!(text, ";strict={}", if strict { "yes" } else { "no" }).expect("a string");
         }
         if !own {
-            // Before the thread pointer since glibc 2.41 on x86-64.
-            let sign = if self.libc == Libc::Static { "positive" } else { "negative" };
+            // Before glibc 2.41 in the thread's descriptor, since then in an extra block of TLS; which of
+            // them lies behind the thread pointer depends on the processor's TLS layout.
+            let behind = (self.libc == Libc::Static) == (self.kernel.arch == Arch::X86);
+            let sign = if behind { "positive" } else { "negative" };
             write!(text, ";offset={sign}").expect("a string");
         }
         text
