@@ -87,7 +87,7 @@ pub(crate) static KERNELS: &[Kernel] = &[
         "arm-7.0",
         Arch::Arm,
         33,
-        Source::Archive(NEW, r"linux-binary-7\.0\.([0-9]|1[0-3])[^0-9].*-cloud-arm64"),
+        Source::Archive(NEW, r"linux-binary-7\.0\.[0-9][^0-9].*-cloud-arm64"),
     ),
     kernel("arm-7", Arch::Arm, 33, Source::Archive(NEW, r"linux-binary-7\..*-cloud-arm64")),
 ];

@@ -3,8 +3,9 @@
 use super::seat;
 use super::section::{Kind, Section};
 use super::world::{CELLS, world};
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SIGNAL: libc::c_int = libc::SIGALRM;
 
@@ -19,6 +20,22 @@ extern "C" fn read_in_handler(_: libc::c_int) {
     drop(outer);
     inner.look(world, (round / 2) % (2 * CELLS), false);
     inner.linger(round % 64);
+}
+
+/// At least this many times as long as a handler takes lies between two of them: who is interrupted
+/// all the time gets nowhere, which is no fault of the library's.
+const SHARE: u32 = 8;
+
+/// What a signal and its handler take here, at best.
+fn cost() -> Duration {
+    static COST: OnceLock<Duration> = OnceLock::new();
+    let one = |_| {
+        let begin = Instant::now();
+        // SAFETY: the signal has a handler.
+        unsafe { libc::raise(SIGNAL) };
+        begin.elapsed()
+    };
+    *COST.get_or_init(|| (0..20).map(one).min().expect("some"))
 }
 
 /// Makes the handler ready. To be called before there are timers.
@@ -38,8 +55,9 @@ pub(crate) fn handle() {
 pub(crate) struct Timer(libc::timer_t);
 
 impl Timer {
-    /// Nothing, if the kernel has no more timers to give.
+    /// Nothing, if the kernel has no more timers to give. Not so often that nothing else is done.
     pub(crate) fn every(interval: Duration) -> Option<Timer> {
+        let interval = interval.max(SHARE * cost());
         let interval = libc::timespec {
             tv_sec: interval.as_secs() as _,
             tv_nsec: interval.subsec_nanos().into(),
