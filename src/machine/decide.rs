@@ -91,7 +91,7 @@ fn register() -> Result<Registration, Refusal> {
 }
 
 fn self_test(registration: &Result<Registration, Refusal>) -> SelfTest {
-    if registration.is_ok() { selftest::run() } else { SelfTest::NotRun }
+    registration.as_ref().map_or(SelfTest::NotRun, selftest::run)
 }
 
 fn wish() -> Wish {

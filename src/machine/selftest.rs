@@ -7,6 +7,11 @@
 //! and went on. A signal that comes too early, before the section, says nothing; the next one comes
 //! later.
 //!
+//! One kind of kernel deceives: arm64 from 7.0.10 on up to 7.0.13 aborts a section for a signal, but not
+//! for a preemption, if the area was registered with 32 bytes. With more, signals tell the truth. So for
+//! 32 bytes these versions are not believed, nor are their neighbours, which distributions patch: there
+//! the version string lies in one direction only, and being wrong costs speed.
+//!
 //! The signal is one whose default is to be ignored and which nobody handles. For the tenth
 //! of a millisecond that this takes, our handler does what the default would: nothing.
 
@@ -35,15 +40,28 @@ pub enum SelfTest {
 #[cfg(stillpoint_sections)]
 pub(crate) use native::run;
 
+/// True for a release of the kernel, as `uname` gives it, under which arm64 sections may be aborted
+/// for signals only.
+#[cfg(any(test, all(stillpoint_sections, target_arch = "aarch64")))]
+fn deceives(release: &[u8]) -> bool {
+    let mut numbers = release.split(|c| !c.is_ascii_digit()).map(|digits| {
+        digits.iter().fold(0_u32, |n, c| n.saturating_mul(10).saturating_add(u32::from(c - b'0')))
+    });
+    let mut next = || numbers.next().unwrap_or(0);
+    let version = [next(), next(), next()];
+    ([6, 19, 0]..[7, 0, 14]).contains(&version)
+}
+
 /// Nothing to test on this target.
 #[cfg(not(stillpoint_sections))]
-pub(crate) fn run() -> SelfTest {
+pub(crate) fn run(_: &crate::rseq::area::Registration) -> SelfTest {
     SelfTest::NotRun
 }
 
 #[cfg(stillpoint_sections)]
 mod native {
     use super::SelfTest;
+    use crate::rseq::area::{Mode, Registration};
     use crate::rseq::probe::{Spin, spin};
     use std::ffi::c_int;
     use std::mem::MaybeUninit;
@@ -67,7 +85,10 @@ mod native {
     }
 
     /// Runs the test on the calling thread, which must be registered.
-    pub(crate) fn run() -> SelfTest {
+    pub(crate) fn run(registration: &Registration) -> SelfTest {
+        if registration.mode() == Mode::Legacy && aborts_for_signals_only() {
+            return SelfTest::Inconclusive("arm64 Linux 6.19 to 7.0.13, registered with 32 bytes");
+        }
         let Some(signal) = [libc::SIGURG, libc::SIGWINCH].into_iter().find(|&s| is_free(s)) else {
             return SelfTest::Inconclusive("no free signal");
         };
@@ -84,6 +105,21 @@ mod native {
         // SAFETY: `before` was written by the successful call above.
         unsafe { libc::sigaction(signal, before.as_ptr(), std::ptr::null_mut()) };
         result
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn aborts_for_signals_only() -> bool {
+        // SAFETY: all-zero is a valid utsname, and uname fills it with C strings.
+        unsafe {
+            let mut name: libc::utsname = std::mem::zeroed();
+            libc::uname(&mut name) == 0
+                && super::deceives(std::ffi::CStr::from_ptr(name.release.as_ptr()).to_bytes())
+        }
+    }
+
+    #[cfg(not(target_arch = "aarch64"))]
+    fn aborts_for_signals_only() -> bool {
+        false
     }
 
     fn is_free(signal: c_int) -> bool {
@@ -186,5 +222,24 @@ mod native {
             // SAFETY: the timer exists and is ours. Deleting it also drops what it left pending.
             unsafe { libc::syscall(libc::SYS_timer_delete, self.0) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::deceives;
+
+    #[test]
+    fn versions_that_are_not_believed() {
+        for release in ["6.19.0", "6.19.14+deb13-cloud-arm64", "7.0.0-31-generic", "7.0", "7.0.13"]
+        {
+            assert!(deceives(release.as_bytes()), "{release}");
+        }
+        for release in
+            ["", "5.10.0-32", "6.1.0", "6.18.44", "7.0.14", "7.1.0-rc3", "7.2.12", "70.0"]
+        {
+            assert!(!deceives(release.as_bytes()), "{release}");
+        }
+        assert!(!deceives(b"99999999999999999999.7.0"));
     }
 }
