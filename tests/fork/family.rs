@@ -40,14 +40,38 @@ impl Child {
     }
 }
 
+/// How far this process is in [`everything`].
+static STEP: AtomicUsize = AtomicUsize::new(0);
+
+/// The child hangs: tells where, and ends. Telling may hang as well; the next alarm is the last.
+extern "C" fn tell_where(_: libc::c_int) {
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::signal(libc::SIGALRM, libc::SIG_DFL);
+        libc::alarm(5);
+    }
+    eprintln!("a child hangs at step {}: {:?}", STEP.load(SeqCst), domains());
+    // SAFETY: ends the process as the default action would have.
+    unsafe {
+        libc::raise(libc::SIGALRM);
+    }
+}
+
+fn step(number: usize) {
+    STEP.store(number, SeqCst);
+}
+
 /// `fork`: `None` in the child, which an alarm kills if it hangs.
 pub(crate) fn fork() -> Option<Child> {
     // SAFETY: what the child calls is what these tests are about; threads of the parent hold no
     // locks of std's that it takes, and glibc's are free in it.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: no precondition. The signal's action is the default one.
-            unsafe { libc::alarm(SECONDS) };
+            // SAFETY: the handler is of the right type, and the process is lost when it runs.
+            unsafe {
+                libc::signal(libc::SIGALRM, tell_where as *const () as usize);
+                libc::alarm(SECONDS);
+            }
             None
         }
         pid => {
@@ -130,10 +154,14 @@ pub(crate) fn reclaimers() -> usize {
 /// outside of callbacks; and again in its children. Of the parent's callbacks, `lost` at most may
 /// not run here.
 pub(crate) fn everything(generation: u32, lost: usize) {
+    step(1);
     assert_eq!(reclaimers(), 0, "a thread of the parent's");
+    step(2);
     each(|domain| domain.synchronize());
+    step(3);
     let lost = barrier_leaves(lost);
     for domain in domains() {
+        step(4);
         let cell = RcuCell::new_in(0, domain);
         scope(|s| {
             for _ in 0..3 {
@@ -152,21 +180,26 @@ pub(crate) fn everything(generation: u32, lost: usize) {
             }
         });
         assert_eq!(cell.into_inner(), 3 * 99);
+        step(5);
         let reader = Reader::of(domain);
         assert!(domain.synchronize_timeout(Duration::from_millis(1)).is_err());
+        step(6);
         let leaving = reader.leave_after(Duration::from_millis(2));
         smol::future::block_on(domain.grace_period());
         leaving.join().unwrap();
+        step(7);
         if let Some(number) = queue(domain) {
             soon("the child's own reclaimer", || has_run(number));
             assert_eq!(reclaimers(), 1);
         }
     }
+    step(8);
     barrier_leaves(lost);
     if generation > 1 {
         // Threads that may hold something: the reclaimer.
         in_fork(|| everything(generation - 1, lost + 2)).ends_well();
     }
+    step(9);
     for domain in domains() {
         queue(domain);
         domain.barrier();
