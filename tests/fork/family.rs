@@ -21,8 +21,8 @@ pub(crate) fn each(f: impl FnMut(&'static Domain)) {
     domains().into_iter().for_each(f);
 }
 
-/// A child has ended by then, or hangs.
-const SECONDS: u32 = 100;
+/// A child has ended by then, even where CPUs are emulated and busy, or hangs.
+const SECONDS: u32 = 250;
 
 /// A forked process of ours.
 #[derive(Debug)]

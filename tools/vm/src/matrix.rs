@@ -18,7 +18,7 @@ pub(crate) struct Step {
 /// A step with the tests' environment; `args` between blanks.
 pub(crate) fn step(program: &str, args: &str) -> Step {
     let args = args.split_whitespace().map(str::to_owned).collect();
-    Step { program: program.to_owned(), args, with: None, want: 0, limit: 240 }
+    Step { program: program.to_owned(), args, with: None, want: 0, limit: 400 }
 }
 
 impl Step {
