@@ -44,6 +44,11 @@ enum Verb {
     List,
     /// Boots machines, prints a line for each
     Run(Which),
+    /// Writes the table of all machines, each as of its last run, between the marks in a file
+    Report {
+        /// Such as docs/testing.md
+        file: PathBuf,
+    },
     /// Builds the programs of the machines, prints name and file of each
     Build {
         /// Of which architecture
@@ -133,10 +138,6 @@ struct Which {
     /// Prints what each machine said
     #[arg(long)]
     verbose: bool,
-
-    /// Writes the table of the run into this file, between its marks
-    #[arg(long)]
-    report: Option<PathBuf>,
 }
 
 impl Which {
@@ -176,6 +177,7 @@ fn work(options: &Options) -> Result<u8> {
             run::run(options, &rows, which)
         }
         Verb::Build { arch, libc } => run::build(options, *arch, *libc),
+        Verb::Report { file } => run::report(options, file),
         Verb::Litmus => run::litmus(options),
         Verb::Boot(single) => {
             let which = Which { verbose: true, ..Which::default() };

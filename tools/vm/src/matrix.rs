@@ -206,12 +206,18 @@ fn service() -> Step {
     step("service", "--skip bounds::a_million_values_are_not_kept")
 }
 
-/// The programs that take long elsewhere too.
-fn everything() -> Vec<Step> {
-    let mut steps = first();
-    steps.extend([step("lib", ""), step("rcu", ""), service()]);
-    steps.extend(["fork", "surroundings", "stress"].map(|test| step(test, "")));
+/// What takes long elsewhere too, but not here.
+fn most() -> Vec<Step> {
+    let mut steps = core();
+    steps.extend([step("lib", ""), service()]);
     steps.extend(torture("", 4));
+    steps
+}
+
+/// And forks and surroundings, which are many processes.
+fn everything() -> Vec<Step> {
+    let mut steps = most();
+    steps.extend([step("fork", ""), step("surroundings", "")]);
     steps
 }
 
@@ -264,14 +270,6 @@ fn mutants() -> Vec<Step> {
     steps
 }
 
-/// On a kernel that kills for what others forgive.
-fn strict() -> Vec<Step> {
-    let mut steps = core();
-    steps.push(service());
-    steps.extend(torture("", 4));
-    steps
-}
-
 /// What a kernel that aborts nothing leaves to do: everything, on the lower tiers.
 fn demoted() -> Vec<Step> {
     let mut steps = vec![step("doctor", ""), step("machine", "")];
@@ -284,7 +282,12 @@ fn demoted() -> Vec<Step> {
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for kernel in ["x86-5.10", "x86-6.1", "x86-6.12", "x86-7", "arm-6.1", "arm-6.12", "arm-7"] {
-        rows.push(row(kernel).does("everything", everything()));
+        match kernel {
+            "x86-5.10" | "x86-7" | "arm-7" => {
+                rows.push(row(kernel).does("everything", everything()))
+            }
+            _ => rows.push(row(kernel).does("most", most())),
+        }
         rows.push(row(kernel).own().does("own registration", core()));
         rows.push(row(kernel).counted(3).does("counted", interrupted()));
     }
@@ -297,7 +300,11 @@ pub(crate) fn rows() -> Vec<Row> {
     // Other C libraries: registration with 33 bytes, before the thread pointer; none at all.
     for kernel in ["x86-5.10", "x86-6.12", "x86-7"] {
         for libc in [Libc::Trixie, Libc::Sid, Libc::Musl] {
-            let steps = if kernel == "x86-7" && libc != Libc::Sid { everything() } else { core() };
+            let steps = match (kernel, libc) {
+                ("x86-7", Libc::Musl) => everything(),
+                ("x86-7", _) => most(),
+                _ => core(),
+            };
             rows.push(row(kernel).libc(libc).does(libc.name(), steps));
         }
     }
@@ -319,7 +326,7 @@ pub(crate) fn rows() -> Vec<Row> {
     // Kernels that kill for what others forgive.
     for libc in [Libc::Static, Libc::Trixie] {
         let what = format!("strict, {}", libc.name());
-        rows.push(row("x86-7").libc(libc).words(&[STRICT]).does(&what, strict()));
+        rows.push(row("x86-7").libc(libc).words(&[STRICT]).does(&what, most()));
     }
     let own = row("x86-7").own().words(&[STRICT]);
     rows.push(own.counted(3).does("strict, own, counted", interrupted()));

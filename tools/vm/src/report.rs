@@ -1,10 +1,10 @@
-//! The table of a run, for `docs/testing.md`.
+//! The table of the machines, for `docs/testing.md`.
 
 use crate::guest::{Outcome, field};
 use crate::matrix::Row;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,11 +51,12 @@ fn line(row: &Row, verdict: &Verdict) -> String {
     };
     let rseq = rseq.trim_start_matches("registered ");
     format!(
-        "| {} | {kernel} | {} | {} | {} | {tier} | {rseq} | {result} |",
+        "| {} | {kernel} | {} | {} | {} | {tier} | {rseq} | {result} | {} |",
         row.name,
         row.shape_name(),
         row.mode.name(),
         row.libc_name(),
+        said("git", &["rev-parse", "--short", "HEAD"]),
     )
 }
 
@@ -63,34 +64,45 @@ fn brief(why: &str) -> &str {
     why.lines().next().unwrap_or_default()
 }
 
-/// Puts the table of a run between the marks in `file`.
-pub(crate) fn write(file: &Path, rows: &[(&Row, Verdict)], took: Duration) -> Result<()> {
+/// The first line that a program prints.
+fn said(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program).args(args).output().ok();
+    let line =
+        out.and_then(|out| Some(String::from_utf8(out.stdout).ok()?.lines().next()?.to_owned()));
+    line.unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn kept(cache: &Path, row: &Row) -> PathBuf {
+    cache.join("results").join(row.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
+}
+
+/// Keeps what became of a machine, for the table.
+pub(crate) fn keep(cache: &Path, row: &Row, verdict: &Verdict) -> Result<()> {
+    let file = kept(cache, row);
+    fs::create_dir_all(file.parent().context("a folder")?)?;
+    fs::write(file, line(row, verdict))?;
+    Ok(())
+}
+
+/// Puts the table of all machines, each as of its last run, between the marks in `file`.
+pub(crate) fn write(cache: &Path, file: &Path, rows: &[Row]) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let marks = || format!("no {BEGIN} and {END} in {}", file.display());
     let (before, rest) = text.split_once(BEGIN).with_context(marks)?;
     let (_, after) = rest.split_once(END).with_context(marks)?;
-    let said = |program: &str, args: &[&str]| {
-        let out = Command::new(program).args(args).output().ok()?;
-        let line = String::from_utf8(out.stdout).ok()?.lines().next()?.to_owned();
-        Some(line)
-    };
-    let unknown = || "unknown".to_owned();
-    let date = said("date", &["-u", "+%Y-%m-%d"]).unwrap_or_else(unknown);
-    let emulator = said("qemu-system-x86_64", &["--version"]).unwrap_or_else(unknown);
+    let date = said("date", &["-u", "+%Y-%m-%d"]);
+    let emulator = said("qemu-system-x86_64", &["--version"]);
     let emulator = emulator.split(" (").next().unwrap_or_default();
-    let commit = said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(unknown);
-    let compiler = said("rustc", &["--version"]).unwrap_or_else(unknown);
-    let bad = rows.iter().filter(|(_, verdict)| verdict.is_bad()).count();
-    let skipped = rows.iter().filter(|(_, v)| matches!(v, Verdict::Skipped(_))).count();
     let mut table = format!(
-        "{BEGIN}\nRun of {date} at {commit}: {} machines, {bad} bad, {skipped} skipped, {} minutes; {emulator}, {compiler}.\n\n\
-         | machine | kernel | shape | execution | C library | tier | rseq registered | programs |\n\
-         |---|---|---|---|---|---|---|---|\n",
-        rows.len(),
-        took.as_secs().div_ceil(60),
+        "{BEGIN}\nAs of {date}; {emulator}; {}; for aarch64 and musl {}. The last column is the commit that ran.\n\n\
+         | machine | kernel | shape | execution | C library | tier | rseq registered | programs | commit |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+        said("rustc", &["--version"]),
+        said("/usr/bin/rustc", &["--version"]),
     );
-    for (row, verdict) in rows {
-        table += &line(row, verdict);
+    for row in rows {
+        let not_run = || format!("| {} | | | | | | | not run | |", row.name);
+        table += &fs::read_to_string(kept(cache, row)).unwrap_or_else(|_| not_run());
         table.push('\n');
     }
     fs::write(file, format!("{before}{table}{END}{after}"))?;

@@ -5,7 +5,7 @@ use crate::bundle::{self, Build, Libc, Linkage, Programs};
 use crate::guest::{self, Guest};
 use crate::kernels::Arch;
 use crate::litmus;
-use crate::matrix::Row;
+use crate::matrix::{self, Row};
 use crate::report::{self, Verdict};
 use crate::{Options, Which};
 use anyhow::{Context, Result, bail};
@@ -39,9 +39,6 @@ pub(crate) fn run(options: &Options, rows: &[Row], which: &Which) -> Result<u8> 
     let skipped = done.iter().filter(|(_, v)| matches!(v, Verdict::Skipped(_))).count();
     let seconds = begin.elapsed().as_secs();
     println!("machines: {} in {seconds} s, {bad} bad, {skipped} skipped", done.len());
-    if let Some(file) = &which.report {
-        report::write(file, &done, begin.elapsed())?;
-    }
     Ok(u8::from(bad > 0))
 }
 
@@ -120,6 +117,12 @@ impl<'a> Supplies<'a> {
         }
         Ok(Ok(Supply { kernel, files }))
     }
+}
+
+/// Writes the table of all machines. The exit code.
+pub(crate) fn report(options: &Options, file: &Path) -> Result<u8> {
+    report::write(&options.cache, file, &matrix::rows())?;
+    Ok(0)
 }
 
 /// Builds programs and tells where they are. The exit code.
@@ -206,6 +209,9 @@ fn boot_all<'a>(
                     };
                     let mut done = done.lock().expect("no panic");
                     tell(row, &verdict, verbose);
+                    if let Err(error) = report::keep(cache, row, &verdict) {
+                        println!("vm: the result is not kept: {error:#}");
+                    }
                     done.push((number, verdict));
                 }
             });
