@@ -10,6 +10,7 @@ use crate::report::{self, Verdict};
 use crate::{Options, Which};
 use anyhow::{Context, Result, bail};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -87,15 +88,14 @@ impl<'a> Supplies<'a> {
             Err(why) => return Ok(Err(why.clone())),
         };
         let (arch, linkage) = (row.kernel.arch, row.libc.linkage());
-        let key = (arch, linkage);
-        if !self.programs.contains_key(&key) {
-            let built = match Build::new(cache, arch, linkage) {
+        let programs = match self.programs.entry((arch, linkage)) {
+            Entry::Occupied(built) => built.into_mut(),
+            Entry::Vacant(place) => place.insert(match Build::new(cache, arch, linkage) {
                 Ok(build) => Ok(build.programs()?),
                 Err(why) => Err(format!("{linkage:?} programs for {arch:?}: {why:#}")),
-            };
-            self.programs.insert(key, built);
-        }
-        let programs = match &self.programs[&key] {
+            }),
+        };
+        let programs = match programs {
             Ok(programs) => programs,
             Err(why) => return Ok(Err(why.clone())),
         };
