@@ -9,9 +9,9 @@
 //! move from CPU to CPU all the time.
 
 #[path = "cpus.rs"]
-mod cpus;
+pub(crate) mod cpus;
 #[path = "obstacles.rs"]
-mod obstacles;
+pub(crate) mod obstacles;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
