@@ -83,9 +83,11 @@ fn kills_for_a_bad_descriptor() -> bool {
                 libc::signal(libc::SIGALRM, ignore as *const () as usize);
                 let mut timer: libc::itimerval = std::mem::zeroed();
                 timer.it_value.tv_usec = 5000;
+                timer.it_interval.tv_usec = 5000;
                 libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
                 descriptor.write_volatile(BAD.as_ptr().addr() as u64);
-                (0..200_000_000).for_each(|_| std::hint::spin_loop());
+                // Nothing that an emulator takes for an occasion to do something else.
+                (0..20_000_000).for_each(|n| _ = std::hint::black_box(n));
                 libc::_exit(0)
             }
             child => {
