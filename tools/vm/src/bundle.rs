@@ -4,7 +4,8 @@ use crate::archive::{self, World};
 use crate::kernels::Arch;
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -176,8 +177,18 @@ fn cross(cache: &Path) -> Result<()> {
     for package in [format!("libstd-rust-web-dev={version}"), format!("{shared}={version}")] {
         archive::unpack(&world.download(&package)?, &root, &["./usr/lib/*"])?;
     }
-    let library = root.join("usr/lib/rustlib/aarch64-unknown-linux-gnu");
-    archive::run(Command::new("cp").arg("-r").arg(library).arg("/usr/lib/rustlib/"))
+    // Not over what is there: a compiler may be reading it. The files' names tell their versions.
+    let library = "lib/rustlib/aarch64-unknown-linux-gnu";
+    let (from, to) = (root.join("usr").join(library), Path::new("/usr").join(library));
+    let names = |folder: &Path| -> Result<BTreeSet<OsString>> {
+        let entries = std::fs::read_dir(folder.join("lib"))?;
+        Ok(entries.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?)
+    };
+    if names(&to).ok() == Some(names(&from)?) {
+        return Ok(());
+    }
+    archive::run(Command::new("rm").arg("-rf").arg(&to))?;
+    archive::run(Command::new("cp").arg("-r").arg(&from).arg(&to))
 }
 
 /// The environment of a build for musl, as the script beside us prepares it.
