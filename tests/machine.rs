@@ -60,7 +60,7 @@ fn expected() {
             "offset" => "positive".to_owned(),
             "slots" => machine().slots().to_string(),
             "nodes" => machine().nodes().len().to_string(),
-            "strict" => if kills_for_a_bad_descriptor() { "yes" } else { "no" }.to_owned(),
+            "debug" => debug_mode(),
             "online" => listed("cpu/online").len().to_string(),
             _ => panic!("no such key: {pair}"),
         };
@@ -68,34 +68,12 @@ fn expected() {
     }
 }
 
-/// True if the kernel looks at descriptors that are not needed: one of a version that nobody knows,
-/// with the thread outside of its section. Up to 6.18 each kernel does, later ones in debug mode.
-fn kills_for_a_bad_descriptor() -> bool {
-    static BAD: [u64; 4] = [1, 0, 0, 0];
-    extern "C" fn ignore(_: libc::c_int) {}
-    assert!(ensure_registered());
-    let descriptor = thread_area().cast_mut().cast::<u64>().wrapping_add(1);
-    // SAFETY: the child makes system calls only, and ends. It writes the field of its own area that
-    // user space may write. A timer interrupts it outside of system calls, and signals.
-    unsafe {
-        match libc::fork() {
-            0 => {
-                libc::signal(libc::SIGALRM, ignore as *const () as usize);
-                let mut timer: libc::itimerval = std::mem::zeroed();
-                timer.it_value.tv_usec = 5000;
-                timer.it_interval.tv_usec = 5000;
-                libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
-                descriptor.write_volatile(BAD.as_ptr().addr() as u64);
-                // Nothing that an emulator takes for an occasion to do something else.
-                (0..20_000_000).for_each(|n| _ = std::hint::black_box(n));
-                libc::_exit(0)
-            }
-            child => {
-                let mut status = 0;
-                assert_eq!(libc::waitpid(child, &mut status, 0), child);
-                libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV
-            }
-        }
+/// What the kernel says of its rseq debug mode, in which it checks what it otherwise trusts.
+fn debug_mode() -> String {
+    match read_to_string("/sys/kernel/debug/rseq/debug").as_deref().map(str::trim) {
+        Ok("1" | "Y") => "on".to_owned(),
+        Ok("0" | "N") => "off".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 

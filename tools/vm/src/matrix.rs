@@ -156,9 +156,8 @@ impl Row {
             features.min(length),
         );
         if self.kernel.label.ends_with("-7") {
-            // Whether it checks descriptors that it does not need. All before 6.19 do.
             let strict = self.words.iter().any(|word| word == STRICT);
-            write!(text, ";strict={}", if strict { "yes" } else { "no" }).expect("a string");
+            write!(text, ";debug={}", if strict { "on" } else { "off" }).expect("a string");
         }
         if !own {
             // Before glibc 2.41 in the thread's descriptor, since then in an extra block of TLS; which of
