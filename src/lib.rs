@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod lock;
 pub mod rcu;
 pub mod rseq;
 
@@ -9,6 +10,13 @@ mod sync;
 #[cfg(not(stillpoint_loom))]
 pub use machine::{Group, Machine, SelfTest, machine};
 pub use machine::{Tier, UnknownTier};
+
+#[cfg(not(stillpoint_loom))]
+#[doc(inline)]
+pub use lock::{
+    MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard,
+    RwLockUpgradableReadGuard, RwLockWriteGuard,
+};
 
 #[cfg(stillpoint_mutants)]
 pub use sync::mutant;

@@ -29,11 +29,37 @@ pub use selftest::SelfTest;
 #[cfg(not(stillpoint_loom))]
 pub use topology::Group;
 
-/// How a domain's counters are laid out: its tier, and how many lines it has use for.
+/// How per-CPU lines are laid out: for which tier, and how many CPUs there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) tier: Tier,
     pub(crate) slots: u32,
+}
+
+/// Shards per CPU on the lower tiers. Threads are spread by hash: with one shard a CPU, two that
+/// run at once would often meet in one.
+const SHARDS_PER_CPU: u32 = 4;
+/// More shards than this do not make the lower tiers faster, but their scans slower.
+const MOST_SHARDS: u32 = 256;
+
+impl Shape {
+    /// How many lines its threads mark themselves in: one for each CPU, or shards.
+    pub(crate) fn lines(self) -> usize {
+        let lines = match self.tier {
+            Tier::Rseq => self.slots,
+            Tier::Membarrier | Tier::Fence if cfg!(stillpoint_loom) => self.slots,
+            Tier::Membarrier | Tier::Fence => (self.slots * SHARDS_PER_CPU).min(MOST_SHARDS),
+        };
+        lines as usize
+    }
+}
+
+/// Which of `length` shards is the calling thread's; the same one at every call.
+#[inline]
+pub(crate) fn spread(length: usize) -> usize {
+    // The top half of the product scales the hash to the number of shards.
+    let hash = (crate::sync::thread_token() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    ((hash * length as u64) >> 32) as usize
 }
 
 /// The shape of a domain whose tier is bounded by `ceiling`. The same at every call.
@@ -48,5 +74,6 @@ pub(crate) fn shape(ceiling: Tier) -> Shape {
 /// The shape of a domain in a model: the tier it asks for, and the model's CPUs.
 #[cfg(stillpoint_loom)]
 pub(crate) fn shape(ceiling: Tier) -> Shape {
-    Shape { tier: ceiling, slots: crate::rseq::model::CPUS as u32 }
+    let tier = ceiling.min(crate::rseq::model::limit());
+    Shape { tier, slots: crate::rseq::model::CPUS as u32 }
 }

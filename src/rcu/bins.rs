@@ -44,7 +44,7 @@ use super::engine::Engine;
 use super::grace::Target;
 use super::statistics::{Pending, add};
 use crate::machine::Tier;
-use crate::rseq::word;
+use crate::rseq::{RETRIES, word};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, Pace, thread_token};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,8 +52,6 @@ use std::sync::atomic;
 
 /// The active list, up to two that wait for a grace period, and one that is being run.
 const LISTS: u32 = 4;
-/// How often a sequence is tried before a callback goes to bin 0.
-const RETRIES: u32 = 8;
 /// Callbacks of a bin after which a retirer looks what can be run.
 const TEND_EVERY: u64 = if cfg!(stillpoint_loom) { 1 } else { 16 };
 /// A list is closed when it holds so many callbacks …

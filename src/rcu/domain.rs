@@ -88,14 +88,11 @@ use super::readers::Record;
 use super::statistics::add;
 use crate::machine::{Tier, fence, shape};
 use crate::rseq::reader::{self, Gate, Mark, NO_CPU, Phase};
+use crate::rseq::{RETRIES, sequences_may_work};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{AtomicPtr, Ordering, const_unless_modelled};
 use std::fmt;
 use std::ptr::NonNull;
-
-/// How often the cold paths try a sequence before they count atomically. Under a debugger's
-/// single step, or a timer faster than a section, no attempt ever succeeds.
-const RETRIES: u32 = 8;
 
 /// A set of readers that grace periods wait for.
 ///
@@ -450,19 +447,6 @@ impl Engine {
         // Release: hands the lines on to readers who meet this store first.
         self.gate().phase.store(phase.cast_mut(), Ordering::Release);
     }
-}
-
-/// False if this thread cannot be registered, or runs on a CPU without a line: another attempt
-/// would be in vain.
-#[cfg(stillpoint_sections)]
-fn sequences_may_work(slots: u32) -> bool {
-    use crate::rseq::area;
-    area::ensure_registered() && area::cpu_id().is_some_and(|cpu| cpu < slots)
-}
-
-#[cfg(not(stillpoint_sections))]
-fn sequences_may_work(_: u32) -> bool {
-    cfg!(stillpoint_loom)
 }
 
 impl Drop for Domain {

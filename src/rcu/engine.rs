@@ -14,19 +14,11 @@ use super::bins::Bin;
 use super::grace::Grace;
 use super::hooks::Hooks;
 use super::statistics::Counts;
-use crate::machine::{Shape, Tier, shape};
+use crate::machine::{Shape, Tier, shape, spread};
 use crate::rseq::reader::{Gate, Line, Phase};
-use crate::sync::{
-    AtomicPtr, AtomicU32, AtomicUsize, Ordering, const_unless_modelled, thread_token,
-};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, const_unless_modelled};
 use std::sync::atomic::{self, AtomicU64};
 use std::time::Duration;
-
-/// Shards per CPU on the lower tiers. Threads are spread by hash: with one shard a CPU, two that
-/// run at once would often meet in one.
-const SHARDS_PER_CPU: u32 = 4;
-/// More shards than this do not make the lower tiers faster, but their scans slower.
-const MOST_SHARDS: u32 = 256;
 
 /// What a domain is told when it is built.
 #[derive(Clone, Copy, Debug)]
@@ -91,21 +83,12 @@ pub(super) struct Engine {
     pub(super) next: AtomicPtr<Engine>,
 }
 
-/// Line 0, and one for each CPU or shard.
-fn length(shape: Shape) -> usize {
-    let others = match shape.tier {
-        Tier::Rseq => shape.slots,
-        Tier::Membarrier | Tier::Fence if cfg!(stillpoint_loom) => shape.slots,
-        Tier::Membarrier | Tier::Fence => (shape.slots * SHARDS_PER_CPU).min(MOST_SHARDS),
-    };
-    others as usize + 1
-}
-
 impl Engine {
     /// A new engine, with one reference, known to nobody.
     pub(super) fn create(settings: &Settings) -> *mut Engine {
         let shape = shape(settings.ceiling);
-        let length = length(shape);
+        // Line 0, and one for each CPU or shard.
+        let length = shape.lines() + 1;
         let (Some(lines), Some((engine, bins))) = (memory::lines(length), memory::rest(length))
         else {
             std::alloc::handle_alloc_error(std::alloc::Layout::new::<Engine>());
@@ -185,9 +168,7 @@ impl Engine {
         if self.shape.tier == Tier::Rseq {
             return 0;
         }
-        // The top half of the product scales the hash to the number of lines.
-        let hash = (thread_token() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        ((hash * self.length as u64) >> 32) as usize
+        spread(self.length)
     }
 
     /// Another reference.

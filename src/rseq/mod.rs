@@ -10,6 +10,7 @@
 //!
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
 //! * [`reader`]: the sequences that mark a read-side critical section.
+//! * [`slot`]: the sequence by which a reader claims a slot for a lock.
 //! * [`word`]: sequences on one word of a CPU.
 //!
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
@@ -25,6 +26,7 @@
 pub(crate) mod abi;
 pub mod area;
 pub mod reader;
+pub mod slot;
 pub mod word;
 
 #[cfg(stillpoint_loom)]
@@ -33,3 +35,20 @@ pub mod model;
 pub(crate) mod probe;
 #[cfg(stillpoint_sections)]
 mod section;
+
+/// How often the cold paths try a sequence before they do without. Under a debugger's single step,
+/// or a timer faster than a section, no attempt ever succeeds.
+pub(crate) const RETRIES: u32 = 8;
+
+/// False if this thread cannot be registered, or runs on a CPU without a line: another attempt
+/// would be in vain.
+#[cfg(stillpoint_sections)]
+pub(crate) fn sequences_may_work(slots: u32) -> bool {
+    area::ensure_registered() && area::cpu_id().is_some_and(|cpu| cpu < slots)
+}
+
+/// As the model has it: try.
+#[cfg(not(stillpoint_sections))]
+pub(crate) fn sequences_may_work(_: u32) -> bool {
+    cfg!(stillpoint_loom)
+}

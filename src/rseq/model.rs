@@ -16,6 +16,7 @@
 //! whether an abort is lost.
 
 use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
+use super::slot::{SlotLine, Table};
 use crate::machine::Tier;
 use crate::sync::mutant::{Mutant, broken};
 use loom::sync::Mutex;
@@ -181,6 +182,63 @@ pub unsafe fn replace<T>(cpu: u32, word: &AtomicPtr<T>, old: *mut T, new: *mut T
     }
     word.store(new, Ordering::Release);
     true
+}
+
+loom::lazy_static! {
+    static ref SLOTS: [SlotLine; CPUS] = Default::default();
+    static ref TABLE: Table = Table::new();
+}
+
+/// The lines of the locks' table.
+pub(crate) fn slot_lines() -> &'static [SlotLine] {
+    &*SLOTS
+}
+
+/// A table to hand on; the model looks at [`slot_lines`].
+pub(crate) fn slot_table() -> &'static Table {
+    &TABLE
+}
+
+/// The modelled claim. Loading a slot's 0 acquires and storing the id releases: what the branch
+/// between them gives on the machines that have sections.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn claim(_: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> {
+    let script = script();
+    if script.unregistered || limit() != Tier::Rseq {
+        return None;
+    }
+    let load = || gate.load(Ordering::Acquire);
+    let outside = broken(Mutant::BiasOutsideSection).then(load);
+    let start = *TOKENS[script.cpu].lock().ok()?;
+    let id = outside.unwrap_or_else(load);
+    if id >> 63 != 0 {
+        return None;
+    }
+    let token = TOKENS[script.cpu].lock().ok()?;
+    if *token != start && !script.lose_abort {
+        return None;
+    }
+    let slot = slot_lines()[script.cpu].slots.iter().find(|s| s.load(Ordering::Acquire) == 0)?;
+    slot.store(id, Ordering::Release);
+    Some(NonNull::from(slot))
+}
+
+std::thread_local! {
+    /// The checker runs all threads of a model on one of the system's.
+    static LIMIT: Cell<Tier> = const { Cell::new(Tier::Rseq) };
+}
+
+/// Models that run on this thread have at most this tier from here on.
+pub fn set_limit(tier: Tier) {
+    LIMIT.set(tier);
+}
+
+/// What this process has, in a model.
+pub(crate) fn limit() -> Tier {
+    LIMIT.get()
 }
 
 /// The modelled broadcast: reaches every CPU, one after the other.

@@ -28,3 +28,26 @@ macro_rules! const_unless_modelled {
     };
 }
 pub(crate) use const_unless_modelled;
+
+/// What is to become of a parked thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Wake,
+    Skip,
+    /// As `Skip`, and so for all behind it.
+    Stop,
+}
+
+/// Wakes every thread parked at `key` whose token is `now` or was before it, and one other.
+pub(crate) fn unpark(key: *const (), now: u64) {
+    let mut successor = false;
+    let choose = |token: u64| {
+        let reached = now.wrapping_sub(token).cast_signed() >= 0;
+        if reached || !std::mem::replace(&mut successor, true) {
+            Choice::Wake
+        } else {
+            Choice::Skip
+        }
+    };
+    wake(key, choose, |_| 0);
+}

@@ -5,6 +5,7 @@ pub(crate) use loom::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+use super::Choice;
 use loom::sync::Condvar;
 
 /// Paces a waiter: lets the others run.
@@ -41,29 +42,80 @@ pub(crate) fn nanos() -> u64 {
     0
 }
 
+struct Parked {
+    key: usize,
+    token: u64,
+    ticket: usize,
+    told: Option<usize>,
+}
+
 loom::lazy_static! {
-    /// One parking place for all keys: waking too many is allowed.
-    static ref LOT: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    /// One queue for all keys.
+    static ref LOT: (Mutex<Vec<Parked>>, Condvar) = (Mutex::new(Vec::new()), Condvar::new());
 }
 
 /// Parks the calling thread unless `still` says that there is nothing to wait for. Nobody's
-/// time runs out.
+/// time runs out. Returns what it was told by the thread that woke it.
 pub(crate) fn park(
-    _: *const (),
-    _: u64,
+    key: *const (),
+    token: u64,
     _: Option<std::time::Instant>,
     still: impl FnOnce() -> bool,
-) {
-    if let Ok(guard) = LOT.0.lock()
-        && still()
-    {
-        drop(LOT.1.wait(guard));
+) -> Option<usize> {
+    let mut lot = LOT.0.lock().ok()?;
+    if !still() {
+        return None;
+    }
+    let ticket = thread_token();
+    lot.push(Parked { key: key.addr(), token, ticket, told: None });
+    loop {
+        lot = LOT.1.wait(lot).ok()?;
+        if let Some(mine) = lot.iter().position(|p| p.ticket == ticket && p.told.is_some()) {
+            return lot.remove(mine).told;
+        }
     }
 }
 
-/// Wakes every parked thread.
-pub(crate) fn unpark(_: *const (), _: u64) {
-    let guard = LOT.0.lock();
+/// Offers the threads parked at `key`, first come first, to `choose`. Then, with the queue still
+/// locked, `then` hears whether any are left, and says what those that wake are told.
+pub(crate) fn wake(
+    key: *const (),
+    mut choose: impl FnMut(u64) -> Choice,
+    then: impl FnOnce(bool) -> usize,
+) {
+    let Ok(mut lot) = LOT.0.lock() else { return };
+    let mut chosen = Vec::new();
+    let mut more = false;
+    let mut stopped = false;
+    let here = |p: &Parked| p.key == key.addr() && p.told.is_none();
+    for parked in lot.iter().filter(|p| here(p)) {
+        let choice = if stopped { Choice::Stop } else { choose(parked.token) };
+        stopped |= choice == Choice::Stop;
+        if choice == Choice::Wake {
+            chosen.push(parked.ticket);
+        } else {
+            more = true;
+        }
+    }
+    let told = then(more);
+    for parked in lot.iter_mut().filter(|p| here(p) && chosen.contains(&p.ticket)) {
+        parked.told = Some(told);
+    }
     LOT.1.notify_all();
-    drop(guard);
+}
+
+/// Nobody spins: the others are let run.
+#[derive(Debug)]
+pub(crate) struct SpinWait;
+
+impl SpinWait {
+    pub(crate) fn new() -> SpinWait {
+        SpinWait
+    }
+
+    pub(crate) fn spin(&mut self) -> bool {
+        false
+    }
+
+    pub(crate) fn reset(&mut self) {}
 }

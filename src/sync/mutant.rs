@@ -47,6 +47,16 @@ pub enum Mutant {
     PollEarly,
     /// One callback in a hundred is taken off its list and never run.
     LostCallback,
+    /// A reader of a lock looks at the gate before its section begins.
+    BiasOutsideSection,
+    /// A reader that ends looks for a writer to wake before its slot is free.
+    WakeBeforeSlot,
+    /// Whoever opens a lock's gate does not release.
+    RelaxedOpen,
+    /// A writer that waited in vain leaves the gate closed as if no reader were there.
+    ForgottenReaders,
+    /// A release wakes the head of the queue only, even if that is a reader.
+    WakeOne,
     /// A leader that is done wakes nobody.
     LostWakeup,
     /// A section's commit stands one instruction behind its end.

@@ -3,7 +3,9 @@
 pub(crate) use std::sync::Mutex;
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-use parking_lot_core::{DEFAULT_UNPARK_TOKEN, FilterOp, ParkToken};
+use super::Choice;
+pub(crate) use parking_lot_core::SpinWait;
+use parking_lot_core::{FilterOp, ParkResult, ParkToken, UnparkToken};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,21 @@ pub(crate) fn sequence_releases(word: *const AtomicU64) {
     let _ = word;
 }
 
+/// Tells ThreadSanitizer that a sequence has loaded from `word` and acquires. Elsewhere it is nothing.
+#[cfg(stillpoint_sections)]
+#[inline(always)]
+pub(crate) fn sequence_acquired(word: *const AtomicU64) {
+    #[cfg(stillpoint_tsan)]
+    {
+        unsafe extern "C" {
+            fn __tsan_acquire(address: *mut std::ffi::c_void);
+        }
+        // SAFETY: the sanitizer's runtime looks at the address only, not at what is there.
+        unsafe { __tsan_acquire(word.cast_mut().cast()) };
+    }
+    let _ = word;
+}
+
 /// Set in a child of `fork`. There the parking lot may be in a state that no thread will ever
 /// mend, so waiters nap instead of parking.
 static FORKED: AtomicBool = AtomicBool::new(false);
@@ -80,38 +97,50 @@ pub(crate) fn stop_parking() {
 }
 
 /// Parks the calling thread at `key` with a token, unless `still` says, under the key's queue
-/// lock, that there is nothing to wait for. May wake without cause.
+/// lock, that there is nothing to wait for. Returns what it was told by the thread that woke it;
+/// may also wake without cause.
 pub(crate) fn park(
     key: *const (),
     token: u64,
     deadline: Option<Instant>,
     still: impl FnOnce() -> bool,
-) {
+) -> Option<usize> {
     if FORKED.load(Ordering::Relaxed) {
-        return std::thread::sleep(NAP_IN_CHILD);
+        std::thread::sleep(NAP_IN_CHILD);
+        return None;
     }
     let token = ParkToken(token as usize);
     // SAFETY: the callbacks neither panic nor call into the parking lot; the key is the address of
     // a word of ours that outlives the call.
-    unsafe { parking_lot_core::park(key as usize, still, || {}, |_, _| {}, token, deadline) };
+    match unsafe { parking_lot_core::park(key as usize, still, || {}, |_, _| {}, token, deadline) }
+    {
+        ParkResult::Unparked(UnparkToken(told)) => Some(told),
+        ParkResult::Invalid | ParkResult::TimedOut => None,
+    }
 }
 
-/// Wakes every thread parked at `key` whose token is `now` or was before it, and one other.
-pub(crate) fn unpark(key: *const (), now: u64) {
+/// Offers the threads parked at `key`, first come first, to `choose`, which sees their tokens. Then,
+/// with the queue still locked, `then` hears whether any are left, and says what those that wake are told.
+pub(crate) fn wake(
+    key: *const (),
+    mut choose: impl FnMut(u64) -> Choice,
+    then: impl FnOnce(bool) -> usize,
+) {
     if FORKED.load(Ordering::Relaxed) {
+        then(false);
         return;
     }
-    let mut successor = false;
-    let filter = |ParkToken(token): ParkToken| {
-        let reached = (now as usize).wrapping_sub(token) as isize >= 0;
-        if reached || !std::mem::replace(&mut successor, true) {
-            FilterOp::Unpark
-        } else {
-            FilterOp::Skip
-        }
+    let filter = |ParkToken(token): ParkToken| match choose(token as u64) {
+        Choice::Wake => FilterOp::Unpark,
+        Choice::Skip => FilterOp::Skip,
+        Choice::Stop => FilterOp::Stop,
     };
     // SAFETY: as in `park`.
-    unsafe { parking_lot_core::unpark_filter(key as usize, filter, |_| DEFAULT_UNPARK_TOKEN) };
+    unsafe {
+        parking_lot_core::unpark_filter(key as usize, filter, |result| {
+            UnparkToken(then(result.have_more_threads))
+        })
+    };
 }
 
 /// Widens the window that a mutant opens, so that tests meet it.

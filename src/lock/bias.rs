@@ -1,0 +1,412 @@
+//! The bias of a lock towards its readers: while it is open, they claim slots instead of the lock.
+//!
+//! # State
+//!
+//! Per lock, the *gate*: an id that no other lock of this process ever has, and
+//!
+//! ```text
+//! OPEN               readers may claim
+//! CLOSED | DIRTY     they may not, but some may still be there
+//! CLOSED             they may not, and none is there; id 0 if it was never open
+//! ```
+//!
+//! Per process, a table of [`SlotLine`]s: one for each CPU, or shards on the lower tiers. A slot that
+//! holds the id stands for one reader. Ids, not addresses: a reader that was forgotten must not
+//! haunt the next lock at the same place; and a lock may move while forgotten readers hold it.
+//!
+//! Who has the exclusive lock inside, and has seen its readers leave, may close the gate and call it
+//! clean; who has a reader's share inside may open it. These exclude each other.
+//!
+//! # Why a writer is alone
+//!
+//! The writer stores CLOSED, then sends one broadcast, then scans the table. A claim loads the gate and
+//! stores the id in one section. If the section committed before the broadcast reached its CPU, the
+//! scan finds the id, or the 0 that the reader stored in the end. Otherwise it was aborted, or
+//! starts after the broadcast, and finds the gate closed. So what the scan does not find does not come
+//! later, and the writer waits for what it finds. On the lower tiers the claim is an atomic
+//! exchange, a light fence, and a second look at the gate: the two cases of `machine/fence.rs`.
+//!
+//! A writer whose time runs out leaves DIRTY. The next writer needs no broadcast: nobody has
+//! claimed since the last. It only scans.
+//!
+//! # Why nobody sleeps for ever
+//!
+//! A writer that waits for a slot parks after having closed the gate and sent the broadcast; it looks at the
+//! slot under its queue's lock. A reader that ends stores 0 to the slot and then, behind a light fence,
+//! loads the gate. If it passes that point after the broadcast, it finds the gate closed and
+//! wakes whoever is parked. If before, its 0 is visible to all scans behind that broadcast. No fence, and no
+//! flag that readers would have to look for: outside a revocation the gate is open.
+//! (A gate that is found open was opened again after that writer gave up, or by a reader inside,
+//! so after that writer was done. The next writer sends a broadcast of its own.)
+//!
+//! # When it opens
+//!
+//! A revocation costs some microseconds, more than most critical sections. It is paid for in advance: the
+//! gate opens only after so many reads through the lock inside that [`MULTIPLE`] times the last
+//! revocation fits into them, at [`READ_NANOS`] each, the least that one costs. So revocations add at
+//! most one part in [`MULTIPLE`] to what a lock would cost without bias, whatever the pattern, and for any
+//! number of locks; that is counted in reads, not in time, because a lock that is rarely used would
+//! otherwise always find its time to have come. Before the first revocation [`FIRST_READS`] are
+//! asked for.
+//!
+//! # Orderings
+//!
+//! | operation | order | partner |
+//! |---|---|---|
+//! | opening | release | the claim's load of the gate: acquire |
+//! | a reader's 0 | release | the scan's load: acquire |
+//! | claiming | a branch behind the load of 0; an exchange below `Rseq` | the 0 of the reader before: its release reaches the scan through the claim, on machines that are multi-copy atomic, as those that have sections are |
+//! | closing, claiming; claiming, looking again | relaxed | the broadcast between |
+
+use super::patience::Wait;
+use crate::machine::fence::{heavy, light};
+use crate::machine::{Shape, Tier, shape, spread};
+use crate::rseq::slot::{SLOTS, SlotLine, Table, claim};
+use crate::rseq::{RETRIES, sequences_may_work};
+use crate::sync::mutant::{Mutant, broken};
+use crate::sync::{
+    AtomicU32, AtomicU64, Ordering, SpinWait, const_unless_modelled, nanos, park, unpark,
+};
+use std::ptr::NonNull;
+
+/// A revocation is paid for so many times over before the gate opens again.
+pub(super) const MULTIPLE: u64 = 9;
+/// What a read through the lock inside costs at least.
+const READ_NANOS: u64 = 15;
+/// So many of them open the gate for the first time.
+pub(super) const FIRST_READS: u32 = if cfg!(stillpoint_loom) { 0 } else { 1000 };
+
+const CLOSED: u64 = 1 << 63;
+const DIRTY: u64 = 1 << 62;
+const ID: u64 = DIRTY - 1;
+
+/// What a reader has to give back when it ends: a slot's address, which the low bits tell apart, so
+/// that one test finds the frequent case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held(*mut AtomicU64);
+
+impl Held {
+    /// A share of the lock inside.
+    pub(super) const SHARE: Held = Held(std::ptr::without_provenance_mut(2));
+    const ATOMIC: usize = 1;
+    const BITS: usize = 3;
+
+    /// A slot that a sequence claimed.
+    #[inline(always)]
+    pub(super) fn slot(slot: NonNull<AtomicU64>) -> Held {
+        Held(slot.as_ptr())
+    }
+
+    fn atomic_slot(slot: &AtomicU64) -> Held {
+        Held(std::ptr::from_ref(slot).cast_mut().map_addr(|address| address | Held::ATOMIC))
+    }
+
+    /// The slot that a sequence claimed, if it is one.
+    #[inline(always)]
+    fn as_slot(self) -> Option<&'static AtomicU64> {
+        // SAFETY: then it is a slot of the table, which lives for ever.
+        (self.0.addr() & Held::BITS == 0).then(|| unsafe { &*self.0 })
+    }
+
+    /// The slot that was claimed atomically, if it is one.
+    fn as_atomic_slot(self) -> Option<&'static AtomicU64> {
+        let slot = self.0.map_addr(|address| address & !Held::BITS);
+        // SAFETY: as above.
+        (self.0.addr() & Held::BITS == Held::ATOMIC).then(|| unsafe { &*slot })
+    }
+}
+
+/// Why a revocation did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unrevoked {
+    /// Readers are still there.
+    TimedOut,
+    /// The kernel refuses the broadcast, with this error.
+    Refused(i32),
+}
+
+#[derive(Debug)]
+pub(super) struct Bias {
+    gate: AtomicU64,
+}
+
+impl Bias {
+    const_unless_modelled! {
+        pub(super) const fn new() -> Bias {
+            Bias { gate: AtomicU64::new(CLOSED) }
+        }
+    }
+
+    /// Where the writer parks until readers have left, of either kind.
+    pub(super) fn key(&self) -> *const () {
+        (&raw const self.gate).cast()
+    }
+
+    /// Tries once to claim a slot by a sequence.
+    #[inline(always)]
+    pub(super) fn claim(&self) -> Option<NonNull<AtomicU64>> {
+        // SAFETY: the table's lines live for ever; slots become free in `give_back`, by release.
+        unsafe { claim(table(), &self.gate) }
+    }
+
+    /// Claims a slot if the gate is open, by repeated sequences, or atomically below `Rseq`.
+    pub(super) fn claim_again(&self) -> Option<Held> {
+        if !self.is_open() {
+            return None;
+        }
+        let shape = shape(Tier::Rseq);
+        if shape.tier != Tier::Rseq {
+            return self.claim_atomically(shape);
+        }
+        for _ in 0..RETRIES {
+            if !sequences_may_work(shape.slots) || !self.is_open() {
+                return None;
+            }
+            if let Some(slot) = self.claim() {
+                return Some(Held::slot(slot));
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn claim_atomically(&self, shape: Shape) -> Option<Held> {
+        let gate = self.gate.load(Ordering::Relaxed);
+        let lines = lines();
+        let line = lines.get(spread(lines.len()))?;
+        let free = |slot: &&AtomicU64| {
+            // Relaxed: the light fence orders it. Partner: the heavy fence in `revoke`.
+            let order = Ordering::Relaxed;
+            slot.load(order) == 0 && slot.compare_exchange(0, gate & ID, order, order).is_ok()
+        };
+        let slot = line.slots.iter().find(free)?;
+        if !broken(Mutant::NoLightFence) {
+            light(shape.tier);
+        }
+        let held = Held::atomic_slot(slot);
+        // Acquire: partner is the release in `open`.
+        if self.gate.load(Ordering::Acquire) == gate & ID {
+            return Some(held);
+        }
+        self.give_back_atomic(held);
+        None
+    }
+
+    /// Ends a reader whose slot a sequence claimed, on any thread. False if it has none such.
+    #[inline(always)]
+    pub(super) fn give_back(&self, held: Held) -> bool {
+        let Some(slot) = held.as_slot() else { return false };
+        self.free(slot, Tier::Rseq);
+        true
+    }
+
+    /// The same for a slot that was claimed atomically.
+    pub(super) fn give_back_atomic(&self, held: Held) -> bool {
+        let Some(slot) = held.as_atomic_slot() else { return false };
+        self.free(slot, shape(Tier::Rseq).tier);
+        true
+    }
+
+    #[inline(always)]
+    fn free(&self, slot: &AtomicU64, tier: Tier) {
+        let order =
+            if broken(Mutant::RelaxedLeave) { Ordering::Relaxed } else { Ordering::Release };
+        let was_open = broken(Mutant::WakeBeforeSlot) && self.is_open();
+        // Release: partner is the scan.
+        slot.store(0, order);
+        // Partner: the heavy fence in `revoke`.
+        light(tier);
+        if !was_open && !self.is_open() {
+            self.wake_writer();
+        }
+    }
+
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        self.gate.load(Ordering::Relaxed) & CLOSED == 0
+    }
+
+    #[cold]
+    fn wake_writer(&self) {
+        unpark(self.key(), 0);
+    }
+
+    /// Counts a read through the lock inside; opens the gate if there were enough. The caller has a
+    /// reader's share inside.
+    pub(super) fn count_read(&self, reads_left: &AtomicU32) {
+        // Not one step: readers that meet here may be counted as one.
+        let left = reads_left.load(Ordering::Relaxed);
+        if left > 0 {
+            reads_left.store(left - 1, Ordering::Relaxed);
+        } else if !self.is_open() {
+            self.open();
+        }
+    }
+
+    #[cold]
+    fn open(&self) {
+        let gate = self.gate.load(Ordering::Relaxed);
+        let id = match gate & ID {
+            0 if table_is_ready() => new_id(),
+            // No memory for the table: this lock does without.
+            0 => return,
+            id => id,
+        };
+        // Release: partner is the acquire of whoever claims; it hands on what the writer before us
+        // stored. Others may open it too, the first time with another id.
+        let order = if broken(Mutant::RelaxedOpen) { Ordering::Relaxed } else { Ordering::Release };
+        let _ = self.gate.compare_exchange(gate, id, order, Ordering::Relaxed);
+    }
+
+    /// True if readers may have slots, or may claim some.
+    #[inline(always)]
+    pub(super) fn may_have_readers(&self) -> bool {
+        // Relaxed: the lock inside orders it.
+        self.gate.load(Ordering::Relaxed) & (CLOSED | DIRTY) != CLOSED
+    }
+
+    /// Closes the gate and waits, as told, until no reader has a slot. The caller has the lock inside
+    /// exclusively. Without waiting, a gate whose readers are plain to see stays open.
+    #[cold]
+    pub(super) fn revoke(&self, reads_left: &AtomicU32, wait: Wait) -> Result<(), Unrevoked> {
+        let gate = self.gate.load(Ordering::Relaxed);
+        let id = gate & ID;
+        if gate & CLOSED == 0 {
+            if wait == Wait::No && has_readers(id) {
+                return Err(Unrevoked::TimedOut);
+            }
+            let begin = nanos();
+            // Relaxed, as the claims' look at it is: the broadcast orders them.
+            self.gate.store(id | CLOSED | DIRTY, Ordering::Relaxed);
+            if !broken(Mutant::NoBroadcast)
+                && let Err(errno) = heavy(shape(Tier::Rseq).tier)
+            {
+                // As it was. Release, as in `open`.
+                self.gate.store(id, Ordering::Release);
+                return Err(Unrevoked::Refused(errno));
+            }
+            // A first scan, for its cost: readers that are waited for cost the same without bias.
+            has_readers(id);
+            let reads = (nanos() - begin) * MULTIPLE / READ_NANOS;
+            reads_left.store(reads.min(u64::from(u32::MAX)) as u32, Ordering::Relaxed);
+        }
+        for slot in slots() {
+            if !self.wait_for(slot, id, wait) {
+                if broken(Mutant::ForgottenReaders) {
+                    self.gate.store(id | CLOSED, Ordering::Relaxed);
+                }
+                return Err(Unrevoked::TimedOut);
+            }
+        }
+        self.gate.store(id | CLOSED, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn wait_for(&self, slot: &AtomicU64, id: u64, wait: Wait) -> bool {
+        let mut spin = SpinWait::new();
+        // Acquire: partner is the release in `give_back`.
+        while slot.load(Ordering::Acquire) == id {
+            if wait.is_over() {
+                return false;
+            }
+            if !spin.spin() {
+                let still = || slot.load(Ordering::Relaxed) == id;
+                park(self.key(), 0, wait.deadline(), still);
+            }
+        }
+        true
+    }
+
+    /// Whether a reader has a slot right now.
+    pub(super) fn has_readers(&self) -> bool {
+        has_readers(self.gate.load(Ordering::Relaxed) & ID)
+    }
+}
+
+fn has_readers(id: u64) -> bool {
+    id != 0 && slots().any(|slot| slot.load(Ordering::Relaxed) == id)
+}
+
+fn slots() -> impl Iterator<Item = &'static AtomicU64> {
+    lines().iter().flat_map(|line: &SlotLine| -> &[AtomicU64; SLOTS] { &line.slots })
+}
+
+pub(super) use process::table;
+use process::{lines, new_id, table_is_ready};
+
+#[cfg(not(stillpoint_loom))]
+mod process {
+    use super::{SlotLine, Table};
+    use crate::machine::{Tier, shape};
+    use std::alloc::{Layout, alloc_zeroed};
+    use std::ptr::null_mut;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// For the sequences: without a bound below `Rseq`.
+    static TABLE: Table = Table::new();
+
+    #[inline(always)]
+    pub(in crate::lock) fn table() -> &'static Table {
+        &TABLE
+    }
+
+    /// An id that no lock had before.
+    pub(super) fn new_id() -> u64 {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        LAST.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Makes the table unless it is there. False if there is no memory for it.
+    pub(super) fn table_is_ready() -> bool {
+        // Acquire: partner is the release below.
+        if !TABLE.lines.load(Ordering::Acquire).is_null() {
+            return true;
+        }
+        let shape = shape(Tier::Rseq);
+        let Ok(layout) = Layout::array::<SlotLine>(shape.lines()) else { return false };
+        // SAFETY: there is at least one line. All-zero bytes are lines of free slots.
+        let lines = unsafe { alloc_zeroed(layout) }.cast::<SlotLine>();
+        if lines.is_null() {
+            return false;
+        }
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        if TABLE.lines.compare_exchange(null_mut(), lines, order.0, order.1).is_err() {
+            // SAFETY: ours, of this layout, and nobody has seen it.
+            unsafe { std::alloc::dealloc(lines.cast(), layout) };
+        }
+        if shape.tier == Tier::Rseq {
+            // Release: after the lines, as the sequence expects.
+            TABLE.bound.store(shape.slots, Ordering::Release);
+        }
+        true
+    }
+
+    /// All lines; none before the first lock has opened.
+    pub(super) fn lines() -> &'static [SlotLine] {
+        // Acquire: partner is the release in `table_is_ready`.
+        let lines = TABLE.lines.load(Ordering::Acquire);
+        if lines.is_null() {
+            return &[];
+        }
+        // SAFETY: made with this length, by a shape that never changes; never freed.
+        unsafe { std::slice::from_raw_parts(lines, shape(Tier::Rseq).lines()) }
+    }
+}
+
+#[cfg(stillpoint_loom)]
+mod process {
+    pub(super) use crate::rseq::model::{slot_lines as lines, slot_table as table};
+    use loom::sync::atomic::{AtomicU64, Ordering};
+
+    loom::lazy_static! {
+        static ref LAST: AtomicU64 = AtomicU64::new(0);
+    }
+
+    pub(super) fn new_id() -> u64 {
+        LAST.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn table_is_ready() -> bool {
+        true
+    }
+}
