@@ -13,16 +13,19 @@ use sections::order::{Claim, Order, faults};
 use sections::sketch::Sketch;
 use sections::{Arch, Image};
 use std::hint::black_box;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use stillpoint::rcu;
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
+use stillpoint::rseq::slot::{Table, claim};
 use stillpoint::rseq::word::{add, replace};
 
 const PLAIN: Order = Order::Plain;
 /// On x86-64, a plain store as well.
 const RELEASE: Order = Order::Ordered;
 
-const CLAIMS: [Claim; 5] = [
+const CLAIMS: [Claim; 6] = [
+    Claim { function: "audited_claim", commits: &[PLAIN] },
     Claim { function: "audited_enter", commits: &[PLAIN] },
     Claim { function: "audited_leave_here", commits: &[RELEASE] },
     Claim { function: "audited_elsewhere", commits: &[RELEASE] },
@@ -60,6 +63,12 @@ fn audited_replace(cpu: u32, word: &AtomicPtr<u8>, old: *mut u8, new: *mut u8) -
     unsafe { replace(cpu, word, old, new) }
 }
 
+#[inline(never)]
+fn audited_claim(table: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> {
+    // SAFETY: never called.
+    unsafe { claim(table, gate) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -73,6 +82,7 @@ fn own() -> Image {
     black_box(audited_elsewhere as fn(&Gate, Mark) -> bool);
     black_box(audited_add as fn(u32, &AtomicU64, u64) -> bool);
     black_box(audited_replace as fn(u32, &AtomicPtr<u8>, *mut u8, *mut u8) -> bool);
+    black_box(audited_claim as fn(&Table, &AtomicU64) -> Option<NonNull<AtomicU64>>);
     black_box(audited_section as fn());
     let path = std::env::current_exe().unwrap();
     Image::load(&std::fs::read(path).unwrap()).unwrap()

@@ -1,16 +1,16 @@
 // Claim a free slot of this CPU's line for the lock behind {gate}, if that is open: the lock's id,
-// else negative.  Results: {mark}, the slot that now holds {id}.  The gate is acquired: with it
-// comes what the writer before stored.  It also orders the bound and the lines, which were there
-// before the gate first opened.  The commit is plain: a free slot was released by whoever
-// had it, and the branch orders our store behind that load.
+// else negative.  Results: {mark}, the slot that now holds {id}.  Nothing here is ordered but by
+// dependency: the lines are tested on their own, since the bound may be seen before them; the
+// commit comes behind the load that found the slot free, by the branch between them.
 // {table}: the line of CPU 0, then the u32 bound.
-ldar {id}, [{gate}]
+ldr {id}, [{gate}]
 tbnz {id}, 63, 53f
+ldr {mark}, [{table}]
+cbz {mark}, 53f
 ldr {x:w}, [{area}, 4]
 ldr {y:w}, [{table}, 8]
 cmp {x:w}, {y:w}
 b.hs 53f
-ldr {mark}, [{table}]
 add {mark}, {mark}, {x:x}, lsl 7
 ldr {y}, [{mark}]
 cbz {y}, 55f

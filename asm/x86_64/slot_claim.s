@@ -1,6 +1,6 @@
 // Claim a free slot of this CPU's line for the lock behind {gate}, if that is open: the lock's id,
-// else negative.  Results: {mark}, the slot that now holds {id}.  Loads are in order here, and each
-// acquires.
+// else negative.  Results: {mark}, the slot that now holds {id}.  The bound is read before the
+// lines: it was published after them, and loads are not reordered on this architecture.
 // {table}: the line of CPU 0, then the u32 bound.
 mov {id}, qword ptr [{gate}]
 test {id}, {id}

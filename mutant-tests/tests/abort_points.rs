@@ -15,6 +15,7 @@ fn the_tracer_finds_each_mutant() {
             (Mutant::None, false),
             (Mutant::LateCommit, true),
             (Mutant::PhaseOutsideSection, sequence.name == "reader_enter"),
+            (Mutant::BiasOutsideSection, sequence.name == "slot_claim"),
         ] {
             choose(mutant);
             let Some(outcome) = tracer::trace(sequence) else { return };

@@ -19,12 +19,18 @@
 //!
 //! # Why a writer is alone
 //!
-//! The writer stores CLOSED, then sends one broadcast, then scans the table. A claim loads the gate and
-//! stores the id in one section. If the section committed before the broadcast reached its CPU, the
-//! scan finds the id, or the 0 that the reader stored in the end. Otherwise it was aborted, or
-//! starts after the broadcast, and finds the gate closed. So what the scan does not find does not come
-//! later, and the writer waits for what it finds. On the lower tiers the claim is an atomic
-//! exchange, a light fence, and a second look at the gate: the two cases of `machine/fence.rs`.
+//! A reader stores its id to a slot, then, behind a light fence, looks at the gate again: only if
+//! it is still open, it has the lock. A writer stores CLOSED, sends one broadcast, and scans the table.
+//! These are the two cases of `machine/fence.rs`. If the reader passes its fence after the broadcast, it finds
+//! the gate closed, or opened again by a reader who came in after that writer was done, from whom it
+//! acquires. If before, the scan finds its id, or the 0 that it stored in the end. So what the scan does
+//! not find has not come in, and the writer waits for what it finds.
+//!
+//! The section in which a slot is claimed also looks at the gate, before it stores, and a broadcast
+//! aborts it. That alone would do, if every abort came: but kernels before "rseq: Protect event mask
+//! against membarrier IPI" (Linux 6.18) may lose one, and then a claim is stored late. The second look, two
+//! instructions on a line that is there, makes the argument one for all kernels and tiers. What the
+//! section must give, and what no kernel takes away, is that two threads never find the same slot free.
 //!
 //! A writer whose time runs out leaves DIRTY. The next writer needs no broadcast: nobody has
 //! claimed since the last. It only scans.
@@ -53,15 +59,15 @@
 //!
 //! | operation | order | partner |
 //! |---|---|---|
-//! | opening | release | the claim's load of the gate: acquire |
+//! | opening | release | a reader's second look at the gate: acquire |
 //! | a reader's 0 | release | the scan's load: acquire |
 //! | claiming | a branch behind the load of 0; an exchange below `Rseq` | the 0 of the reader before: its release reaches the scan through the claim, on machines that are multi-copy atomic, as those that have sections are |
-//! | closing, claiming; claiming, looking again | relaxed | the broadcast between |
+//! | closing, scanning; claiming, looking again | relaxed | the broadcast, the light fence |
 
 use super::patience::Wait;
 use crate::machine::fence::{heavy, light};
 use crate::machine::{Shape, Tier, shape, spread};
-use crate::rseq::slot::{SLOTS, SlotLine, Table, claim};
+use crate::rseq::slot::{SLOTS, SlotLine, claim};
 use crate::rseq::{RETRIES, sequences_may_work};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{
@@ -144,9 +150,32 @@ impl Bias {
 
     /// Tries once to claim a slot by a sequence.
     #[inline(always)]
-    pub(super) fn claim(&self) -> Option<NonNull<AtomicU64>> {
-        // SAFETY: the table's lines live for ever; slots become free in `give_back`, by release.
-        unsafe { claim(table(), &self.gate) }
+    pub(super) fn claim(&self) -> Option<Held> {
+        // SAFETY: the table's lines live for ever; slots become free in `free`, by release.
+        let slot = Held::slot(unsafe { claim(table(), &self.gate) }?);
+        let once = broken(Mutant::NoSecondLook) || broken(Mutant::BiasOutsideSection);
+        if once || self.is_still_open(Tier::Rseq) {
+            return Some(slot);
+        }
+        self.give_back_cold(slot);
+        None
+    }
+
+    /// A claim's second look at the gate: if it is open, no writer comes in before the claim ends.
+    #[inline(always)]
+    fn is_still_open(&self, tier: Tier) -> bool {
+        // Partner: the heavy fence in `revoke`.
+        if !broken(Mutant::NoLightFence) {
+            light(tier);
+        }
+        // Acquire: partner is the release in `open`. What the claim saw of the gate may be older.
+        self.gate.load(Ordering::Acquire) & CLOSED == 0
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_back_cold(&self, held: Held) {
+        self.give_back(held);
     }
 
     /// Claims a slot if the gate is open, by repeated sequences, or atomically below `Rseq`.
@@ -162,8 +191,8 @@ impl Bias {
             if !sequences_may_work(shape.slots) || !self.is_open() {
                 return None;
             }
-            if let Some(slot) = self.claim() {
-                return Some(Held::slot(slot));
+            if let Some(held) = self.claim() {
+                return Some(held);
             }
         }
         None
@@ -175,17 +204,13 @@ impl Bias {
         let lines = lines();
         let line = lines.get(spread(lines.len()))?;
         let free = |slot: &&AtomicU64| {
-            // Relaxed: the light fence orders it. Partner: the heavy fence in `revoke`.
+            // Relaxed: the light fence behind it orders it.
             let order = Ordering::Relaxed;
             slot.load(order) == 0 && slot.compare_exchange(0, gate & ID, order, order).is_ok()
         };
         let slot = line.slots.iter().find(free)?;
-        if !broken(Mutant::NoLightFence) {
-            light(shape.tier);
-        }
         let held = Held::atomic_slot(slot);
-        // Acquire: partner is the release in `open`.
-        if self.gate.load(Ordering::Acquire) == gate & ID {
+        if self.is_still_open(shape.tier) {
             return Some(held);
         }
         self.give_back_atomic(held);
@@ -331,13 +356,13 @@ fn slots() -> impl Iterator<Item = &'static AtomicU64> {
     lines().iter().flat_map(|line: &SlotLine| -> &[AtomicU64; SLOTS] { &line.slots })
 }
 
-pub(super) use process::table;
-use process::{lines, new_id, table_is_ready};
+use process::{lines, new_id, table, table_is_ready};
 
 #[cfg(not(stillpoint_loom))]
 mod process {
-    use super::{SlotLine, Table};
+    use super::SlotLine;
     use crate::machine::{Tier, shape};
+    use crate::rseq::slot::Table;
     use std::alloc::{Layout, alloc_zeroed};
     use std::ptr::null_mut;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -346,7 +371,7 @@ mod process {
     static TABLE: Table = Table::new();
 
     #[inline(always)]
-    pub(in crate::lock) fn table() -> &'static Table {
+    pub(super) fn table() -> &'static Table {
         &TABLE
     }
 

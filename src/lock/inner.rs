@@ -19,7 +19,7 @@
 //!
 //! The queue is served in order. If its head wants to write, that thread alone is woken; otherwise
 //! all readers in it, and the first of the others. Whoever is woken competes with those that
-//! arrive; a thread that has waited for more than [`PATIENCE`] is *handed* the lock instead, and with
+//! arrive; a thread that has waited for more than a millisecond is *handed* the lock instead, and with
 //! it all of its kind that were chosen: under the queue's lock their shares are added to the word
 //! before anybody else can see it free. So readers get their turn under a stream of writers, and
 //! every writer under a stream of others. A fair release always hands over.
@@ -45,11 +45,10 @@
 //! | giving up a share | release | taking; the load in `drain` |
 //! | what a handed thread knows | the parking lot's lock | the release that handed over |
 
-use super::patience::{PATIENCE, Wait};
+use super::patience::{Patience, Wait};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{AtomicU32, Choice, Ordering, SpinWait, park, unpark, wake};
 use std::cell::Cell;
-use std::time::Instant;
 
 const WRITER: u32 = 1;
 const UPGRADABLE: u32 = 2;
@@ -71,7 +70,7 @@ pub(super) enum Mode {
 
 /// What woken threads are told when nothing was handed to them: no mode.
 const COMPETE: usize = 0;
-/// In a token: waits for longer than [`PATIENCE`].
+/// In a token: has waited for long.
 const STARVING: u64 = 4;
 
 impl Mode {
@@ -186,7 +185,7 @@ impl Inner {
     #[cold]
     pub(super) fn take(&self, mode: Mode, wait: Wait) -> bool {
         let mut spin = SpinWait::new();
-        let mut since = None;
+        let mut patience = Patience::default();
         loop {
             if self.try_take(mode) {
                 return true;
@@ -213,7 +212,7 @@ impl Inner {
             if wait.is_over() {
                 return false;
             }
-            if self.queue(mode, &mut since, wait) == Some(mode as usize) {
+            if self.queue(mode, &mut patience, wait) == Some(mode as usize) {
                 return true;
             }
             spin.reset();
@@ -221,9 +220,8 @@ impl Inner {
     }
 
     /// Parks in the queue. Returns what a release told.
-    fn queue(&self, mode: Mode, since: &mut Option<Instant>, wait: Wait) -> Option<usize> {
-        let impatient = since.get_or_insert_with(Instant::now).elapsed() > PATIENCE;
-        let token = (mode as u64) | if impatient { STARVING } else { 0 };
+    fn queue(&self, mode: Mode, patience: &mut Patience, wait: Wait) -> Option<usize> {
+        let token = (mode as u64) | if patience.is_over() { STARVING } else { 0 };
         park(self.key(), token, wait.deadline(), || {
             let state = self.state.load(Ordering::Relaxed);
             state & WAITING != 0 && state & mode.blocked_by() != 0

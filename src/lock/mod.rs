@@ -12,6 +12,8 @@ mod raw_rwlock;
 
 #[cfg(not(stillpoint_loom))]
 mod api;
+#[cfg(stillpoint_loom)]
+mod modelled;
 #[cfg(not(stillpoint_loom))]
 mod rwlock;
 

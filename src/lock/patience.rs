@@ -3,7 +3,25 @@
 use std::time::{Duration, Instant};
 
 /// A thread that has waited so long is handed the lock.
-pub(super) const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Since when a thread waits.
+#[derive(Debug, Default)]
+pub(super) struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Whether it has waited for long. Asked whenever it is about to park.
+    pub(super) fn is_over(&mut self) -> bool {
+        match self.0 {
+            // In a model, who waits for the second time has waited for long: time stands still there.
+            Some(since) => cfg!(stillpoint_loom) || since.elapsed() > PATIENCE,
+            None => {
+                self.0 = Some(Instant::now());
+                false
+            }
+        }
+    }
+}
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,7 +96,7 @@ impl RawRwLock {
     #[inline(always)]
     pub(super) fn read(&self) -> ReadState {
         match self.bias.claim() {
-            Some(slot) => ReadState::new(Held::slot(slot)),
+            Some(held) => ReadState::new(held),
             None => self.read_cold(),
         }
     }
@@ -119,7 +119,7 @@ impl RawRwLock {
     #[inline]
     pub(super) fn try_read(&self, wait: Wait) -> Option<ReadState> {
         match self.bias.claim() {
-            Some(slot) => Some(ReadState::new(Held::slot(slot))),
+            Some(held) => Some(ReadState::new(held)),
             None => self.read_within(wait),
         }
     }

@@ -210,7 +210,7 @@ pub unsafe fn claim(_: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> {
     if script.unregistered || limit() != Tier::Rseq {
         return None;
     }
-    let load = || gate.load(Ordering::Acquire);
+    let load = || gate.load(Ordering::Relaxed);
     let outside = broken(Mutant::BiasOutsideSection).then(load);
     let start = *TOKENS[script.cpu].lock().ok()?;
     let id = outside.unwrap_or_else(load);

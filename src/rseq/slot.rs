@@ -81,7 +81,6 @@ mod native {
     use super::{SLOTS, SlotLine, Table};
     use crate::rseq::area::hoisted_offset;
     use crate::rseq::section::section;
-    use crate::sync::sequence_acquired;
     use std::mem::offset_of;
     use std::ptr::NonNull;
     use std::sync::atomic::AtomicU64;
@@ -100,10 +99,9 @@ mod native {
     /// was aborted, the gate is closed, all slots are taken, the thread is not registered, or its
     /// CPU has no line.
     ///
-    /// Acquires the gate: what came before the release store that opened it comes before what
-    /// follows a claim. The claim itself is ordered before what follows it only against who
-    /// sends a broadcast after closing the gate. Async-signal-safe. No instruction of it is atomic,
-    /// no fence.
+    /// Orders nothing: whoever needs to know that the gate still is open looks at it again, behind a
+    /// light fence. The store to the slot is ordered behind the load that found it free.
+    /// Async-signal-safe. No instruction of it is atomic, no fence.
     ///
     /// # Safety
     ///
@@ -165,9 +163,7 @@ mod native {
                 options(nostack),
             );
         }
-        let slot = NonNull::new(slot)?;
-        sequence_acquired(gate);
-        Some(slot)
+        NonNull::new(slot)
     }
 }
 

@@ -47,8 +47,10 @@ pub enum Mutant {
     PollEarly,
     /// One callback in a hundred is taken off its list and never run.
     LostCallback,
-    /// A reader of a lock looks at the gate before its section begins.
+    /// A reader of a lock looks at the gate once, before its section begins.
     BiasOutsideSection,
+    /// A reader of a lock does not look at the gate again behind its section.
+    NoSecondLook,
     /// A reader that ends looks for a writer to wake before its slot is free.
     WakeBeforeSlot,
     /// Whoever opens a lock's gate does not release.

@@ -72,21 +72,6 @@ pub(crate) fn sequence_releases(word: *const AtomicU64) {
     let _ = word;
 }
 
-/// Tells ThreadSanitizer that a sequence has loaded from `word` and acquires. Elsewhere it is nothing.
-#[cfg(stillpoint_sections)]
-#[inline(always)]
-pub(crate) fn sequence_acquired(word: *const AtomicU64) {
-    #[cfg(stillpoint_tsan)]
-    {
-        unsafe extern "C" {
-            fn __tsan_acquire(address: *mut std::ffi::c_void);
-        }
-        // SAFETY: the sanitizer's runtime looks at the address only, not at what is there.
-        unsafe { __tsan_acquire(word.cast_mut().cast()) };
-    }
-    let _ = word;
-}
-
 /// Set in a child of `fork`. There the parking lot may be in a state that no thread will ever
 /// mend, so waiters nap instead of parking.
 static FORKED: AtomicBool = AtomicBool::new(false);

@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
 use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
+use stillpoint::rseq::slot::{SlotLine, Table, claim};
 use stillpoint::rseq::word::{add, replace};
 
 const CPUS: usize = 1024;
@@ -35,6 +36,10 @@ const INTERFERED: usize = 64;
 struct Arena {
     lines: [Line; CPUS + 1],
     gate: Gate,
+    slot_lines: [SlotLine; CPUS],
+    table: Table,
+    /// The id to claim slots for: that of the current phase.
+    slot_gate: AtomicU64,
     /// Operations the child completed, attempts it made.
     done: AtomicU64,
     attempts: AtomicU64,
@@ -58,36 +63,56 @@ pub(crate) struct Sequence {
     pub(crate) name: &'static str,
     /// One attempt, in a function of its own, so that its code can be found.
     attempt: extern "C" fn(&Arena) -> bool,
-    /// The counter it commits to.
-    word: fn(&Phase) -> &AtomicU64,
+    commits_to: Place,
     /// True if the phase in which it counts is the one current at its commit.
     follows_phase: bool,
 }
 
-pub(crate) const SEQUENCES: [Sequence; 5] = [
+/// Where a sequence commits.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A counter.
+    Word(fn(&Phase) -> &AtomicU64),
+    /// The first free slot; its count is how many hold the phase's id.
+    Slot,
+}
+use Place::{Slot, Word};
+
+/// The id that stands for a phase.
+fn id(phase: usize) -> u64 {
+    phase as u64 + 1
+}
+
+pub(crate) const SEQUENCES: [Sequence; 6] = [
+    Sequence { name: "slot_claim", attempt: attempt_claim, commits_to: Slot, follows_phase: true },
     Sequence {
         name: "reader_enter",
         attempt: attempt_enter,
-        word: |p| &p.entered,
+        commits_to: Word(|p| &p.entered),
         follows_phase: true,
     },
     Sequence {
         name: "reader_leave_here",
         attempt: attempt_leave_here,
-        word: |p| &p.left,
+        commits_to: Word(|p| &p.left),
         follows_phase: false,
     },
     Sequence {
         name: "reader_leave",
         attempt: attempt_leave,
-        word: |p| &p.left,
+        commits_to: Word(|p| &p.left),
         follows_phase: false,
     },
-    Sequence { name: "word_add", attempt: attempt_add, word: |p| &p.entered, follows_phase: false },
+    Sequence {
+        name: "word_add",
+        attempt: attempt_add,
+        commits_to: Word(|p| &p.entered),
+        follows_phase: false,
+    },
     Sequence {
         name: "word_replace",
         attempt: attempt_replace,
-        word: |p| &p.left,
+        commits_to: Word(|p| &p.left),
         follows_phase: false,
     },
 ];
@@ -112,6 +137,12 @@ extern "C" fn attempt_leave(arena: &Arena) -> bool {
     // SAFETY: the gate describes the arena's lines, which stay mapped; the mark is one that
     // `enter` could have given.
     unsafe { leave(&arena.gate, Mark { phase: NonNull::from(&arena.lines[1].phases[0]), cpu: 0 }) }
+}
+
+#[inline(never)]
+extern "C" fn attempt_claim(arena: &Arena) -> bool {
+    // SAFETY: the table describes the arena's lines, which stay mapped.
+    unsafe { claim(&arena.table, &arena.slot_gate) }.is_some()
 }
 
 /// The CPU the thread was on a moment ago.
@@ -157,6 +188,10 @@ impl Arena {
         };
         arena.gate.phase.store((&raw const arena.lines[1].phases[0]).cast_mut(), SeqCst);
         arena.gate.slots.store(CPUS as u32, SeqCst);
+        arena.table.lines.store((&raw const arena.slot_lines).cast_mut().cast(), SeqCst);
+        arena.table.bound.store(CPUS as u32, SeqCst);
+        arena.slot_gate.store(id(0), SeqCst);
+        arena.reset_slots();
         Ok(arena)
     }
 
@@ -165,26 +200,55 @@ impl Arena {
     }
 
     fn flip(&self) {
-        let other = &raw const self.lines[1].phases[1 - self.phase()];
-        self.gate.phase.store(other.cast_mut(), SeqCst);
+        let other = 1 - self.phase();
+        self.gate.phase.store((&raw const self.lines[1].phases[other]).cast_mut(), SeqCst);
+        self.slot_gate.store(id(other), SeqCst);
     }
 
-    fn sum(&self, phase: usize, word: fn(&Phase) -> &AtomicU64) -> u64 {
-        self.lines.iter().map(|line| word(&line.phases[phase]).load(SeqCst)).sum()
+    /// Frees all slots but the first two, which readers of another lock have: so a claim goes through
+    /// each of its instructions.
+    fn reset_slots(&self) {
+        for line in &self.slot_lines {
+            for (at, slot) in line.slots.iter().enumerate() {
+                slot.store(if at < 2 { u64::MAX } else { 0 }, SeqCst);
+            }
+        }
+    }
+
+    fn sum(&self, phase: usize, place: Place) -> u64 {
+        let line_0 = match place {
+            Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
+            Slot => 0,
+        };
+        line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
 
     /// The same on one CPU's line.
-    fn sum_of(&self, cpu: usize, phase: usize, word: fn(&Phase) -> &AtomicU64) -> u64 {
-        word(&self.lines[cpu + 1].phases[phase]).load(SeqCst)
+    fn sum_of(&self, cpu: usize, phase: usize, place: Place) -> u64 {
+        match place {
+            Word(word) => word(&self.lines[cpu + 1].phases[phase]).load(SeqCst),
+            Slot => {
+                let slots = self.slot_lines[cpu].slots.iter();
+                slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
+            }
+        }
     }
 
     /// Commits once on every slot the child may be about to commit on. Returns how often.
-    fn interfere(&self, phase: usize, word: fn(&Phase) -> &AtomicU64) -> u64 {
-        let lines = &self.lines[1..=INTERFERED];
-        for line in lines {
-            word(&line.phases[phase]).fetch_add(1, SeqCst);
+    fn interfere(&self, phase: usize, place: Place) -> u64 {
+        for cpu in 0..INTERFERED {
+            match place {
+                Word(word) => {
+                    word(&self.lines[cpu + 1].phases[phase]).fetch_add(1, SeqCst);
+                }
+                Slot => {
+                    let mut slots = self.slot_lines[cpu].slots.iter();
+                    let free = slots.find(|slot| slot.load(SeqCst) == 0);
+                    free.expect("few are taken").store(id(phase), SeqCst);
+                }
+            }
         }
-        lines.len() as u64
+        INTERFERED as u64
     }
 
     /// The child: one operation, stop, one operation, stop.
@@ -411,6 +475,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
             Some(d) if d.start > entry && d.start - entry < LONGEST => break *d,
             other => assert!(tries.next().is_some(), "{other:x?} is not in {entry:#x}"),
         }
+        arena.reset_slots();
         child.resume()?;
     };
     let section = descriptor.start..descriptor.start + descriptor.length;
@@ -455,8 +520,9 @@ fn try_stop(
     cpus: &[usize],
     stop: Stop,
 ) -> io::Result<Result<(), String>> {
-    let word = sequence.word;
-    let sums = || [arena.sum(0, word), arena.sum(1, word)];
+    let place = sequence.commits_to;
+    arena.reset_slots();
+    let sums = || [arena.sum(0, place), arena.sum(1, place)];
     let phase = if sequence.follows_phase { arena.phase() } else { 0 };
     let mut expected = sums();
     if let Some(before) = stop.before {
@@ -466,7 +532,7 @@ fn try_stop(
     let attempts = arena.attempts.load(SeqCst);
 
     let committed = sums()[phase] != expected[phase];
-    expected[phase] += arena.interfere(phase, word);
+    expected[phase] += arena.interfere(phase, place);
     let mut lands_in = phase;
     if stop.flip {
         arena.flip();
@@ -481,7 +547,7 @@ fn try_stop(
         let there = cpus.iter().copied().find(|&cpu| cpu != here).unwrap_or(here);
         child.move_to(&[there]);
         if !committed {
-            lands_on = Some((there, arena.sum_of(there, lands_in, word) + 1));
+            lands_on = Some((there, arena.sum_of(there, lands_in, place) + 1));
         }
     }
 
@@ -493,7 +559,7 @@ fn try_stop(
     let restarted = arena.attempts.load(SeqCst) != attempts;
     Ok(if sums() != expected {
         Err(format!("counts {:?}, expected {expected:?}", sums()))
-    } else if lands_on.is_some_and(|(cpu, n)| arena.sum_of(cpu, lands_in, word) != n) {
+    } else if lands_on.is_some_and(|(cpu, n)| arena.sum_of(cpu, lands_in, place) != n) {
         Err("committed on the line of another CPU".to_owned())
     } else if committed && stop.at < section.end {
         Err("committed inside the section".to_owned())

@@ -1,0 +1,55 @@
+//! The raw lock for the models: its operations, without the traits, whose constants the checker's
+//! atomics cannot make.
+
+use super::inner::Release;
+use super::patience::Wait;
+use super::raw_rwlock::{RawRwLock, ReadState};
+
+#[allow(missing_docs, reason = "as in lock_api")]
+#[allow(clippy::missing_safety_doc, reason = "as in lock_api")]
+impl RawRwLock {
+    pub fn lock_shared(&self) -> ReadState {
+        self.read()
+    }
+
+    pub fn try_lock_shared(&self) -> Option<ReadState> {
+        self.try_read(Wait::No)
+    }
+
+    pub unsafe fn unlock_shared(&self, state: ReadState) {
+        // SAFETY: the caller's promise.
+        unsafe { self.end_read(state) }
+    }
+
+    pub fn lock_exclusive(&self) {
+        self.write();
+    }
+
+    pub fn try_lock_exclusive(&self) -> bool {
+        self.try_write(Wait::No)
+    }
+
+    pub unsafe fn unlock_exclusive(&self) {
+        self.end_write();
+    }
+
+    pub unsafe fn unlock_exclusive_fair(&self) {
+        self.end_write_fairly();
+    }
+
+    pub unsafe fn downgrade_exclusive(&self) -> ReadState {
+        self.downgrade()
+    }
+
+    pub fn lock_upgradable(&self) {
+        self.try_upgradable(Wait::Forever);
+    }
+
+    pub unsafe fn upgrade(&self) {
+        self.try_upgrade(Wait::Forever);
+    }
+
+    pub unsafe fn unlock_upgradable(&self) {
+        self.end_upgradable(Release::Unfair);
+    }
+}
