@@ -61,7 +61,7 @@
 //! |---|---|---|
 //! | opening | release | a reader's second look at the gate: acquire |
 //! | a reader's 0 | release | the scan's load: acquire |
-//! | claiming | a branch behind the load of 0; an exchange below `Rseq` | the 0 of the reader before: its release reaches the scan through the claim, on machines that are multi-copy atomic, as those that have sections are |
+//! | claiming | below `Rseq` acquire; a sequence's store is ordered behind its load of 0, which is as good where stores reach all others at once, as on the machines that have sections | the 0 of the reader before, which must reach the scan through us |
 //! | closing, scanning; claiming, looking again | relaxed | the broadcast, the light fence |
 
 use super::patience::Wait;
@@ -204,9 +204,11 @@ impl Bias {
         let lines = lines();
         let line = lines.get(spread(lines.len()))?;
         let free = |slot: &&AtomicU64| {
-            // Relaxed: the light fence behind it orders it.
-            let order = Ordering::Relaxed;
-            slot.load(order) == 0 && slot.compare_exchange(0, gate & ID, order, order).is_ok()
+            // Acquire: the writer that acquires our 0 must acquire that of the reader before us too. That
+            // the claim comes before what follows is the light fence's business.
+            let order = (Ordering::Acquire, Ordering::Relaxed);
+            slot.load(Ordering::Relaxed) == 0
+                && slot.compare_exchange(0, gate & ID, order.0, order.1).is_ok()
         };
         let slot = line.slots.iter().find(free)?;
         let held = Held::atomic_slot(slot);
