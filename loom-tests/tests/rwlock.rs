@@ -120,7 +120,7 @@ fn two_readers(tier: Tier, cpus: [usize; 2]) -> impl Fn() + Sync + Send + 'stati
         });
         model::run_on(1);
         shared.write();
-        readers.map(|reader| reader.join().unwrap());
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
     }
 }
 
@@ -185,8 +185,10 @@ fn slots_are_full() -> impl Fn() + Sync + Send + 'static {
         });
         shared.read();
         writer.join().unwrap();
-        // SAFETY: that lock's, given back once each.
-        held.map(|state| unsafe { other.lock.unlock_shared(state) });
+        for state in held {
+            // SAFETY: that lock's, given back once.
+            unsafe { other.lock.unlock_shared(state) };
+        }
     }
 }
 

@@ -52,4 +52,20 @@ impl RawRwLock {
     pub unsafe fn unlock_upgradable(&self) {
         self.end_upgradable(Release::Unfair);
     }
+
+    pub unsafe fn downgrade_to_reader(&self) -> ReadState {
+        self.downgrade_upgradable()
+    }
+
+    pub unsafe fn downgrade_exclusive_to_upgradable(&self) {
+        self.downgrade_to_upgradable();
+    }
+
+    pub fn is_locked(&self) -> bool {
+        self.is_taken()
+    }
+
+    pub fn is_locked_exclusive(&self) -> bool {
+        self.is_taken_exclusively()
+    }
 }

@@ -25,12 +25,14 @@ impl Patience {
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(stillpoint_loom, allow(dead_code, reason = "time stands still in a model"))]
 pub(super) enum Wait {
     No,
     Until(Instant),
     Forever,
 }
 
+#[cfg_attr(stillpoint_loom, allow(dead_code, reason = "time stands still in a model"))]
 impl Wait {
     /// A timeout that ends beyond what the clock can tell is none.
     pub(super) fn at_most(timeout: Duration) -> Wait {
