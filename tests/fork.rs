@@ -59,6 +59,11 @@ fn waiters_of_the_parent_do_not_stop_the_child() {
 }
 
 #[test]
+fn a_reclaimer_of_the_parent_that_begins_does_not_stop_the_childs() {
+    in_each("fork while the reclaimer begins");
+}
+
+#[test]
 fn callbacks_that_run_meanwhile_do_not_run_in_the_child() {
     in_each("fork while the reclaimer works");
 }

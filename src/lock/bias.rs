@@ -52,8 +52,9 @@
 //! revocation fits into them, at [`READ_NANOS`] each, the least that one costs. So revocations add at
 //! most one part in [`MULTIPLE`] to what a lock would cost without bias, whatever the pattern, and for any
 //! number of locks; that is counted in reads, not in time, because a lock that is rarely used would
-//! otherwise always find its time to have come. Before the first revocation [`FIRST_READS`] are
-//! asked for.
+//! otherwise always find its time to have come. A revocation counts for [`MOST_NANOS`] at most:
+//! one that took longer had its writer preempted, which says nothing of the next. Before the first
+//! revocation [`FIRST_READS`] are asked for.
 //!
 //! # Orderings
 //!
@@ -79,6 +80,9 @@ use std::ptr::NonNull;
 pub(super) const MULTIPLE: u64 = 9;
 /// What a read through the lock inside costs at least.
 const READ_NANOS: u64 = 15;
+/// What longer revocations count as: a writer that was preempted meanwhile must not keep the gate
+/// closed for millions of reads.
+const MOST_NANOS: u64 = 200_000;
 /// So many of them open the gate for the first time.
 pub(super) const FIRST_READS: u32 = if cfg!(stillpoint_loom) { 0 } else { 1000 };
 
@@ -314,8 +318,8 @@ impl Bias {
             }
             // A first scan, for its cost: readers that are waited for cost the same without bias.
             has_readers(id);
-            let reads = (nanos() - begin) * MULTIPLE / READ_NANOS;
-            reads_left.store(reads.min(u64::from(u32::MAX)) as u32, Ordering::Relaxed);
+            let cost = (nanos() - begin).min(MOST_NANOS);
+            reads_left.store((cost * MULTIPLE / READ_NANOS) as u32, Ordering::Relaxed);
         }
         for slot in slots() {
             if !self.wait_for(slot, id, wait) {

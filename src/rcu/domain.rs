@@ -121,6 +121,9 @@ use std::ptr::NonNull;
 /// parent was running at that moment do not run in the child. A child that only executes another
 /// program is not concerned by any of this. Between `vfork` and `exec`, call nothing here.
 ///
+/// What else the child calls must bear it too. `std::thread::spawn` need not: where another thread of std's was just
+/// beginning or ending when the parent forked, none begins in the child. The reclaimer does.
+///
 /// # Examples
 ///
 /// ```

@@ -25,6 +25,7 @@ use super::registry;
 use crate::machine::fence::{heavy, light};
 use crate::machine::masked;
 use crate::sync::nanos;
+use std::ffi::c_void;
 use std::fmt;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
@@ -323,33 +324,66 @@ fn call() -> bool {
 
 /// Starts our thread. False if the system gives none; then retirers go on calling.
 fn spawn(session: Session) -> bool {
-    let main = move || {
-        EXIT.call_once(|| {
-            // SAFETY: registers a function without preconditions. If there is no room, callbacks may
-            // run while the process exits.
-            unsafe { libc::atexit(exiting) };
-        });
-        let me = Box::into_raw(Box::new(thread::current()));
-        OURS.store(me, Ordering::Release);
-        session.run();
-        loop {
-            thread::park();
-            if SESSION.load(Ordering::Acquire) == CALLED {
-                Session(()).run();
-            }
-        }
-    };
-    let builder = thread::Builder::new().name("stillpoint-rcu".into()).stack_size(256 << 10);
-    // A new thread has its creator's mask: no handler of the program runs in ours.
+    // A new thread has its creator's mask: no handler of the program runs in ours. Where
+    // thread-locals take up such a stack, it gets one of the default size.
     let mut spawned = false;
-    masked(|| spawned = builder.spawn(main).is_ok());
-    if !spawned {
+    masked(|| spawned = start(Some(256 << 10)) || start(None));
+    if spawned {
+        std::mem::forget(session);
+    } else {
         REFUSED.store(nanos() + UNTIL_NEXT_TRY, Ordering::Relaxed);
     }
     spawned
 }
 
-static EXIT: std::sync::Once = std::sync::Once::new();
+/// Starts it with a stack of this size. Not by `std::thread`: what that starts locks a table of std's when
+/// it begins. A fork at that instant would leave the lock behind, for ever, and no thread of std's
+/// could begin in the child. Ours does not lock it, for the program's threads, and does not need it.
+fn start(stack: Option<usize>) -> bool {
+    // SAFETY: the attributes and the thread are live locals; the attributes are initialized before they
+    // are used, and destroyed after. `main` is of the right type and takes no argument.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        let mut thread: libc::pthread_t = std::mem::zeroed();
+        if libc::pthread_attr_init(&mut attributes) != 0 {
+            return false;
+        }
+        let sized = stack.is_none_or(|s| libc::pthread_attr_setstacksize(&mut attributes, s) == 0);
+        libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED);
+        let started =
+            sized && libc::pthread_create(&mut thread, &attributes, main, null_mut()) == 0;
+        libc::pthread_attr_destroy(&mut attributes);
+        started
+    }
+}
+
+/// What our thread does. It never ends.
+extern "C" fn main(_: *mut c_void) -> *mut c_void {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // SAFETY: names the calling thread by a string that is read at once.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, c"stillpoint-rcu".as_ptr());
+    }
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        // SAFETY: registers a function without preconditions. If there is no room, callbacks may
+        // run while the process exits.
+        unsafe { libc::atexit(exiting) };
+    }
+    let me = Box::into_raw(Box::new(thread::current()));
+    OURS.store(me, Ordering::Release);
+    Session(()).run();
+    loop {
+        thread::park();
+        if SESSION.load(Ordering::Acquire) == CALLED {
+            Session(()).run();
+        }
+    }
+}
+
+/// Set once `exiting` is, or is about to be, registered: children inherit the registration. No
+/// `Once`: a fork while the parent's reclaimer was in it would stop the child's for ever. Set before:
+/// a child of that instant goes without rather than wait for a lock of libc's that nobody frees.
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn exiting() {
     EXITING.store(true, Ordering::Relaxed);

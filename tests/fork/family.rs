@@ -64,7 +64,9 @@ fn step(number: usize) {
 /// `fork`: `None` in the child, which an alarm kills if it hangs.
 pub(crate) fn fork() -> Option<Child> {
     // SAFETY: what the child calls is what these tests are about; threads of the parent hold no
-    // locks of std's that it takes, and glibc's are free in it.
+    // locks of std's that it takes, and libc's are free in it. To have it so, no thread that the
+    // parent has started by std may be beginning or ending: both lock a table of all threads,
+    // without which the child can start none.
     match unsafe { libc::fork() } {
         0 => {
             // SAFETY: the handler is of the right type, and the process is lost when it runs.
@@ -164,20 +166,21 @@ pub(crate) fn everything(generation: u32, lost: usize) {
         step(4);
         let cell = RcuCell::new_in(0, domain);
         scope(|s| {
-            for _ in 0..3 {
-                s.spawn(|| {
-                    for n in 1..100 {
-                        let guard = domain.read();
-                        assert!(*cell.load(&guard) < 300);
-                        cell.update(|n| n + 1);
-                        drop(guard);
-                        queue(domain);
-                        if n % 30 == 0 {
-                            domain.synchronize();
-                        }
+            let work = || {
+                for n in 1..100 {
+                    let guard = domain.read();
+                    assert!(*cell.load(&guard) < 300);
+                    cell.update(|n| n + 1);
+                    drop(guard);
+                    queue(domain);
+                    if n % 30 == 0 {
+                        domain.synchronize();
                     }
-                });
-            }
+                }
+            };
+            // See `fork`: the end of a scope does not wait until its threads have ended.
+            let threads = [(); 3].map(|()| s.spawn(work));
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
         assert_eq!(cell.into_inner(), 3 * 99);
         step(5);

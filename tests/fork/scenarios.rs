@@ -9,18 +9,20 @@ use super::reader::{Reader, soon};
 use std::cell::RefCell;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::task::{Context, Waker};
 use std::thread::{scope, sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stillpoint::rcu::{self, Domain, RcuCell, Reclaimer};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 14] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 15] = [
     ("generations under load", generations_under_load),
     ("guards across the fork", guards_across_the_fork),
     ("a stranger forks", a_stranger_forks),
     ("fork while others wait", fork_while_others_wait),
+    ("fork while the reclaimer begins", fork_while_the_reclaimer_begins),
     ("fork while the reclaimer works", fork_while_the_reclaimer_works),
     ("fork in a callback", fork_in_a_callback),
     ("fork in the reclaimer", fork_in_the_reclaimer),
@@ -138,17 +140,52 @@ fn fork_while_others_wait() {
     for _ in 0..3 {
         let readers = domains().map(Reader::of);
         each(|domain| queue_some(domain, 100));
+        const WAITS: [fn(&Domain); 5] = [
+            Domain::synchronize,
+            Domain::synchronize,
+            Domain::synchronize,
+            Domain::barrier,
+            |domain| smol::future::block_on(domain.grace_period()),
+        ];
+        let begun = &Barrier::new(2 * WAITS.len() + 1);
         scope(|s| {
-            for domain in domains() {
-                (0..3).for_each(|_| drop(s.spawn(|| domain.synchronize())));
-                s.spawn(|| domain.barrier());
-                s.spawn(|| smol::future::block_on(domain.grace_period()));
-            }
+            let begin = |wait: fn(&Domain)| {
+                domains().map(|domain| {
+                    s.spawn(move || {
+                        begun.wait();
+                        wait(domain);
+                    })
+                })
+            };
+            let waiters = WAITS.map(begin);
+            begun.wait();
             sleep(Duration::from_millis(20));
             (0..2).for_each(|_| in_fork(|| everything(2, 0)).ends_well());
             readers.into_iter().for_each(Reader::leave);
+            // Before the next fork.
+            waiters.into_iter().flatten().for_each(|waiter| waiter.join().unwrap());
         });
         barrier_leaves(0);
+    }
+}
+
+/// The first reclaimer that the process and its ancestors have had may be anywhere in its first
+/// steps; the child has one of its own, and threads of std's.
+fn fork_while_the_reclaimer_begins() {
+    for _ in 0..300 {
+        let parent = in_fork(|| {
+            queue(&DOMAIN);
+            let later = Duration::from_micros(fastrand::u64(0..200));
+            let begin = Instant::now();
+            while begin.elapsed() < later {}
+            let child = in_fork(|| {
+                let number = queue(&DOMAIN).unwrap();
+                soon("the child's own reclaimer", || has_run(number));
+                spawn(|| ()).join().unwrap();
+            });
+            child.ends_well();
+        });
+        parent.ends_well();
     }
 }
 

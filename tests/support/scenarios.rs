@@ -205,7 +205,9 @@ fn in_fork(f: impl FnOnce()) {
 fn fork() {
     let everything = || {
         workload::values();
-        scope(|s| drop(s.spawn(workload::values)));
+        // Joined: where a thread of std's is just ending, a fork leaves a lock of std's behind, and the
+        // child can start no threads.
+        scope(|s| s.spawn(workload::values).join().unwrap());
         rcu::synchronize();
     };
     in_fork(everything);

@@ -1,0 +1,107 @@
+//! The stress test of locks finds what it is for.
+//!
+//! Each mutant runs in a process of its own, since one that hangs is aborted. What only shows under
+//! weak memory is the models' to find.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+#[path = "../../tests/support/rwlock_stress.rs"]
+mod stress;
+
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use stillpoint::Tier;
+use stillpoint::mutant::{Mutant, choose};
+
+const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
+/// What a mutant has to show itself.
+const TIME: Duration = Duration::from_secs(20);
+/// What the library has to show nothing.
+const SOUND: Duration = Duration::from_secs(2);
+/// Who gets nowhere for so long hangs; in a library that is sound, much longer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn crowd(time: Duration, patience: Duration) -> u64 {
+    let report = stress::run(time, patience);
+    println!("{report}");
+    report.violations
+}
+
+fn duel(time: Duration, _: Duration) -> u64 {
+    let Some((violations, writes)) = stress::duel(time) else { return 0 };
+    println!("duel of {writes} writes");
+    violations
+}
+
+fn ambush(time: Duration, patience: Duration) -> u64 {
+    println!("ambush of {} writes", stress::ambush(time, patience));
+    0
+}
+
+type Stress = fn(Duration, Duration) -> u64;
+
+/// Runs this test again, as a process that chooses the mutant; says how that ended.
+fn outcome(test: &str, mutant: Mutant, how: Stress) -> ExitStatus {
+    if std::env::var_os(CHILD).is_some() {
+        choose(mutant);
+        let (time, patience) =
+            if mutant == Mutant::None { (SOUND, 20 * PATIENCE) } else { (TIME, PATIENCE) };
+        let violations = how(time, patience);
+        println!("{violations} violations");
+        // Not a panic: the harness would have to get out of a broken process.
+        std::process::exit(if violations > 0 { 3 } else { 0 });
+    }
+    // One after the other: they take all CPUs there are.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let begin = Instant::now();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    println!("{mutant:?}: {} after {:?}", child.status, begin.elapsed());
+    print!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    child.status
+}
+
+macro_rules! caught {
+    ($($(#[$attr:meta])* $name:ident: $mutant:ident, $lowest:ident, $how:ident;)*) => {
+        $(
+            $(#[$attr])*
+            #[test]
+            fn $name() {
+                if Tier::$lowest > stillpoint::machine().tier() {
+                    println!("SKIPPED {}: no tier {}", stringify!($name), Tier::$lowest);
+                    return;
+                }
+                let status = outcome(stringify!($name), Mutant::$mutant, $how);
+                assert!(!status.success(), "not caught");
+            }
+        )*
+    };
+}
+
+caught! {
+    bias_outside_section: BiasOutsideSection, Rseq, crowd;
+    forgotten_readers: ForgottenReaders, Fence, crowd;
+    wake_before_slot: WakeBeforeSlot, Fence, ambush;
+    no_broadcast: NoBroadcast, Rseq, duel;
+}
+
+/// Nothing is found where nothing is broken.
+#[test]
+fn none_in_a_crowd() {
+    assert!(outcome("none_in_a_crowd", Mutant::None, crowd).success());
+}
+
+#[test]
+fn none_in_a_duel() {
+    assert!(outcome("none_in_a_duel", Mutant::None, duel).success());
+}
+
+#[test]
+fn none_in_an_ambush() {
+    assert!(outcome("none_in_an_ambush", Mutant::None, ambush).success());
+}
