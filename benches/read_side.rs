@@ -19,6 +19,8 @@
 //! Criterion measures one implementation after the other, so on a machine that others use its
 //! ratios drift. The summary interleaves them and is what we quote.
 
+#[path = "common/claims.rs"]
+mod claims;
 #[path = "common/clock.rs"]
 mod clock;
 #[path = "read_side/readers.rs"]

@@ -118,9 +118,12 @@ fn refuses(arguments: &[&str], says: &str) {
     assert!(stdout.is_empty(), "{arguments:?} half-started");
 }
 
+/// What `--lock` takes.
+const LOCKS: [&str; 5] = ["rcu", "stillpoint-rwlock", "rwlock", "parking_lot", "arc-swap"];
+
 #[test]
 fn edits_take_effect_and_bad_ones_do_not() {
-    for lock in ["rcu", "rwlock", "parking_lot", "arc-swap"] {
+    for lock in LOCKS {
         let scratch = Scratch::new(lock);
         let table = scratch.file("live.routes", "a.example / one:80\na.example /api two:80\n");
         let serving = Serving::start(lock, &table);
@@ -156,6 +159,7 @@ fn an_interrupt_ends_it_cleanly() {
 #[test]
 fn what_cannot_be_is_refused_in_one_line() {
     refuses(&["--lock", "none"], "--lock");
+    refuses(&["--lock", "none"], &LOCKS.join(", "));
     refuses(&["--no-such-flag"], "--no-such-flag");
     refuses(&["--threads", "0"], "--threads");
     refuses(&["--seconds", "0"], "--seconds");
@@ -191,7 +195,7 @@ fn the_demonstration_measures_and_plots() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    for lock in ["rcu", "rwlock", "parking_lot", "arc-swap"] {
+    for lock in LOCKS {
         let rows = said.lines().filter(|line| line.contains(&format!(" {lock} "))).count();
         assert!(rows >= 2, "{lock} is missing from a table:\n{said}");
     }

@@ -1,4 +1,4 @@
-//! Four ways to share a value that many threads read and one replaces, each in
+//! Five ways to share a value that many threads read and one replaces, each in
 //! its natural form, behind one trait.
 
 use std::mem;
@@ -11,8 +11,10 @@ use stillpoint::rcu::{self, RcuCell};
 /// What guards the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lock {
-    /// This library
+    /// This library's RCU
     Rcu,
+    /// This library's reader-writer lock
+    StillpointRwlock,
     /// The standard library's reader-writer lock
     #[value(name = "rwlock")]
     Std,
@@ -27,6 +29,7 @@ impl Lock {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rcu => "rcu",
+            Self::StillpointRwlock => "stillpoint-rwlock",
             Self::Std => "rwlock",
             Self::ParkingLot => "parking_lot",
             Self::ArcSwap => "arc-swap",
@@ -40,6 +43,10 @@ macro_rules! with_guard {
         match $lock {
             $crate::guard::Lock::Rcu => {
                 type $Guard = stillpoint::rcu::RcuCell<$crate::table::RouteTable>;
+                $body
+            }
+            $crate::guard::Lock::StillpointRwlock => {
+                type $Guard = stillpoint::RwLock<$crate::table::RouteTable>;
                 $body
             }
             $crate::guard::Lock::Std => {
@@ -89,6 +96,21 @@ impl<T: Send + Sync + 'static> Guard<T> for RcuCell<T> {
 
     fn settle(&self) {
         rcu::barrier();
+    }
+}
+
+impl<T: Send + Sync + 'static> Guard<T> for stillpoint::RwLock<T> {
+    fn hold(value: T) -> Self {
+        Self::new(value)
+    }
+
+    fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        read(&self.read())
+    }
+
+    fn replace(&self, value: T) {
+        let old = mem::replace(&mut *self.write(), value);
+        drop(old);
     }
 }
 

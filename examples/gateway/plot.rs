@@ -17,7 +17,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn Error>>;
 type Results = [(Lock, Outcome)];
 
-const SIZE: (u32, u32) = (1320, 860);
+const SIZE: (u32, u32) = (1800, 860);
 /// Percentiles are spread by their number of nines: 1 is p90, 3 is p99.9.
 const NINES: Range<f64> = 0.0..4.0;
 
@@ -170,6 +170,7 @@ fn decade_name(exponent: &f64) -> String {
 fn color(lock: Lock) -> RGBColor {
     match lock {
         Lock::Rcu => RGBColor(0, 114, 178),
+        Lock::StillpointRwlock => RGBColor(86, 180, 233),
         Lock::Std => RGBColor(213, 94, 0),
         Lock::ParkingLot => RGBColor(0, 158, 115),
         Lock::ArcSwap => RGBColor(204, 121, 167),
