@@ -83,6 +83,10 @@ struct Single {
     #[arg(long, value_name = "SHIFT", value_parser = clap::value_parser!(u8).range(0..=7))]
     counted: Option<u8>,
 
+    /// Runs the CPUs side by side, each in a thread of its own
+    #[arg(long, conflicts_with = "counted")]
+    parallel: bool,
+
     #[arg(long, value_enum, default_value_t = bundle::Libc::Static)]
     libc: bundle::Libc,
 
@@ -107,7 +111,11 @@ fn kernel(label: &str) -> Result<&'static kernels::Kernel, String> {
 
 impl Single {
     fn row(&self) -> matrix::Row {
-        let mode = self.counted.map_or(guest::Mode::Plain, guest::Mode::Counted);
+        let mode = match self.counted {
+            Some(shift) => guest::Mode::Counted(shift),
+            None if self.parallel => guest::Mode::Parallel,
+            None => guest::Mode::Plain,
+        };
         matrix::Row {
             cpus: self.cpus,
             nodes: self.nodes,

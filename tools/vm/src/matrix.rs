@@ -341,9 +341,6 @@ pub(crate) fn rows() -> Vec<Row> {
     }
     rows.push(row("x86-7").counted(3).does("mutants", mutants()));
     rows.push(row("arm-7").counted(3).does("mutants", mutants()));
-    let duel = step("torture-broken", "--break no-broadcast --seconds 60 --seed 1").must_fail();
-    let parallel = Row { mode: Mode::Parallel, ..row("x86-7").shape(2, 1) };
-    rows.push(parallel.does("mutant without broadcast", vec![step("doctor", ""), duel]));
     // One of each kind, none of the long ones.
     let in_ci = [
         "x86-5.10 counted",
