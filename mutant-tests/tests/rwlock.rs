@@ -7,8 +7,11 @@
 
 #[path = "../../tests/support/rwlock_stress.rs"]
 mod stress;
+#[path = "../../tests/support/tokens.rs"]
+mod tokens;
 
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
@@ -36,6 +39,33 @@ fn duel(time: Duration, _: Duration) -> u64 {
 
 fn ambush(time: Duration, patience: Duration) -> u64 {
     println!("ambush of {} writes", stress::ambush(time, patience));
+    0
+}
+
+/// Locks whose readers are tokens. Who panics has found something, and so has who hangs.
+fn tokens(time: Duration, patience: Duration) -> u64 {
+    const ROUND: Duration = Duration::from_millis(500);
+    static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::abort();
+    }));
+    std::thread::spawn(move || {
+        loop {
+            let before = ROUNDS.load(Ordering::Relaxed);
+            std::thread::sleep(2 * ROUND + patience);
+            if ROUNDS.load(Ordering::Relaxed) == before {
+                eprintln!("it hangs");
+                std::process::abort();
+            }
+        }
+    });
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        tokens::stress(&tokens::locks(1), ROUND, Duration::from_micros(300));
+        tokens::stress(&tokens::locks(12), ROUND, Duration::from_micros(100));
+        ROUNDS.fetch_add(1, Ordering::Relaxed);
+    }
     0
 }
 
@@ -87,6 +117,9 @@ caught! {
     bias_outside_section: BiasOutsideSection, Rseq, crowd;
     forgotten_readers: ForgottenReaders, Fence, crowd;
     wake_before_slot: WakeBeforeSlot, Rseq, ambush;
+    token_by_store: TokenByStore, Fence, tokens;
+    token_kept: TokenKept, Fence, tokens;
+    tokens_forgotten: ForgottenReaders, Fence, tokens;
     #[ignore = "a race of nanoseconds: needs two real CPUs; the models do not"]
     no_broadcast: NoBroadcast, Rseq, duel;
 }
@@ -105,4 +138,9 @@ fn none_in_a_duel() {
 #[test]
 fn none_in_an_ambush() {
     assert!(outcome("none_in_an_ambush", Mutant::None, ambush).success());
+}
+
+#[test]
+fn none_among_tokens() {
+    assert!(outcome("none_among_tokens", Mutant::None, tokens).success());
 }

@@ -15,7 +15,8 @@
 //! haunt the next lock at the same place; and a lock may move while forgotten readers hold it.
 //!
 //! Who has the exclusive lock inside, and has seen its readers leave, may close the gate and call it
-//! clean; who has a reader's share inside may open it. These exclude each other.
+//! clean; who has a share inside that only its holder gives up may open it (a reader's, but where
+//! readers are tokens: `raw_04.rs`). These exclude each other.
 //!
 //! # Why a writer is alone
 //!
@@ -152,16 +153,17 @@ impl Bias {
         (&raw const self.gate).cast()
     }
 
-    /// Tries once to claim a slot by a sequence.
+    /// Tries once to claim a slot by a sequence. What was claimed after the gate was closed goes to
+    /// `undo`, which must end it.
     #[inline(always)]
-    pub(super) fn claim(&self) -> Option<Held> {
+    pub(super) fn claim(&self, undo: impl FnOnce(Held)) -> Option<Held> {
         // SAFETY: the table's lines live for ever; slots become free in `free`, by release.
         let slot = Held::slot(unsafe { claim(table(), &self.gate) }?);
         let once = broken(Mutant::NoSecondLook) || broken(Mutant::BiasOutsideSection);
         if once || self.is_still_open(Tier::Rseq) {
             return Some(slot);
         }
-        self.give_back_cold(slot);
+        undo(slot);
         None
     }
 
@@ -176,34 +178,37 @@ impl Bias {
         self.gate.load(Ordering::Acquire) & CLOSED == 0
     }
 
-    #[cold]
-    #[inline(never)]
-    fn give_back_cold(&self, held: Held) {
-        self.give_back(held);
-    }
-
     /// Claims a slot if the gate is open, by repeated sequences, or atomically below `Rseq`.
-    pub(super) fn claim_again(&self) -> Option<Held> {
+    /// `undo` as above.
+    #[inline(always)]
+    pub(super) fn claim_again(&self, undo: impl Fn(Held)) -> Option<Held> {
         if !self.is_open() {
             return None;
         }
         let shape = shape(Tier::Rseq);
         if shape.tier != Tier::Rseq {
-            return self.claim_atomically(shape);
+            return match self.claim_atomically(shape)? {
+                (held, true) => Some(held),
+                (held, false) => {
+                    undo(held);
+                    None
+                }
+            };
         }
         for _ in 0..RETRIES {
             if !sequences_may_work(shape.slots) || !self.is_open() {
                 return None;
             }
-            if let Some(held) = self.claim() {
+            if let Some(held) = self.claim(&undo) {
                 return Some(held);
             }
         }
         None
     }
 
+    /// The slot, and whether the gate was still open then.
     #[cold]
-    fn claim_atomically(&self, shape: Shape) -> Option<Held> {
+    fn claim_atomically(&self, shape: Shape) -> Option<(Held, bool)> {
         let gate = self.gate.load(Ordering::Relaxed);
         let lines = lines();
         let line = lines.get(spread(lines.len()))?;
@@ -216,11 +221,7 @@ impl Bias {
         };
         let slot = line.slots.iter().find(free)?;
         let held = Held::atomic_slot(slot);
-        if self.is_still_open(shape.tier) {
-            return Some(held);
-        }
-        self.give_back_atomic(held);
-        None
+        Some((held, self.is_still_open(shape.tier)))
     }
 
     /// Ends a reader whose slot a sequence claimed, on any thread. False if it has none such.
@@ -245,11 +246,68 @@ impl Bias {
         let was_open = broken(Mutant::WakeBeforeSlot) && self.is_open();
         // Release: partner is the scan.
         slot.store(0, order);
+        self.freed(tier, was_open);
+    }
+
+    /// Wakes a writer that waits for a slot which is free now.
+    #[inline(always)]
+    fn freed(&self, tier: Tier, was_open: bool) {
         // Partner: the heavy fence in `revoke`.
         light(tier);
         if !was_open && !self.is_open() {
             self.wake_writer();
         }
+    }
+
+    /// Frees a slot of this lock in the line of the calling thread's CPU, or in its shard, whoever
+    /// claimed it. False if none is there. For `raw_04.rs` only, which says why that is right.
+    #[cfg(feature = "lock_api_04")]
+    #[inline(always)]
+    pub(super) fn free_near(&self) -> bool {
+        let (lines, shape) = (lines(), shape(Tier::Rseq));
+        let line = match shape.tier {
+            Tier::Rseq => crate::rseq::word::current_cpu().map(|cpu| cpu as usize),
+            Tier::Membarrier | Tier::Fence => Some(spread(lines.len())),
+        };
+        line.and_then(|line| lines.get(line)).is_some_and(|line| self.free_one(&line.slots, shape))
+    }
+
+    /// The same, in all lines.
+    #[cfg(feature = "lock_api_04")]
+    pub(super) fn free_anywhere(&self) -> bool {
+        let shape = shape(Tier::Rseq);
+        lines().iter().any(|line| self.free_one(&line.slots, shape))
+    }
+
+    #[cfg(feature = "lock_api_04")]
+    #[inline(always)]
+    fn free_one(&self, slots: &[AtomicU64], shape: Shape) -> bool {
+        let id = self.gate.load(Ordering::Relaxed) & ID;
+        let ours = |slot: &AtomicU64| slot.load(Ordering::Relaxed) == id;
+        id != 0 && slots.iter().any(|slot| ours(slot) && self.free_if_ours(slot, id, shape.tier))
+    }
+
+    /// Frees a slot that was claimed too late. False if somebody else has done it.
+    #[cfg(feature = "lock_api_04")]
+    pub(super) fn free_late(&self, held: Held) -> bool {
+        let id = self.gate.load(Ordering::Relaxed) & ID;
+        let tier = shape(Tier::Rseq).tier;
+        let slot = held.as_slot().or_else(|| held.as_atomic_slot());
+        slot.is_some_and(|slot| self.free_if_ours(slot, id, tier))
+    }
+
+    #[cfg(feature = "lock_api_04")]
+    #[inline(always)]
+    fn free_if_ours(&self, slot: &AtomicU64, id: u64, tier: Tier) -> bool {
+        // Release: partner is the scan. Acquire: partner is the release of whoever freed the slot
+        // of a late claim, which has to be handed on.
+        if broken(Mutant::TokenByStore) {
+            slot.store(0, Ordering::Release);
+        } else if slot.compare_exchange(id, 0, Ordering::Release, Ordering::Acquire).is_err() {
+            return false;
+        }
+        self.freed(tier, false);
+        true
     }
 
     #[inline(always)]
@@ -262,20 +320,20 @@ impl Bias {
         unpark(self.key(), 0);
     }
 
-    /// Counts a read through the lock inside; opens the gate if there were enough. The caller has a
-    /// reader's share inside.
-    pub(super) fn count_read(&self, reads_left: &AtomicU32) {
+    /// Counts a read through the lock inside. True if there were enough to [`open`](Bias::open).
+    pub(super) fn count_read(&self, reads_left: &AtomicU32) -> bool {
         // Not one step: readers that meet here may be counted as one.
         let left = reads_left.load(Ordering::Relaxed);
         if left > 0 {
             reads_left.store(left - 1, Ordering::Relaxed);
-        } else if !self.is_open() {
-            self.open();
+            return false;
         }
+        !self.is_open()
     }
 
+    /// Opens the gate. The caller has a share inside, which keeps writers out until it returns.
     #[cold]
-    fn open(&self) {
+    pub(super) fn open(&self) {
         let gate = self.gate.load(Ordering::Relaxed);
         let id = match gate & ID {
             0 if table_is_ready() => new_id(),

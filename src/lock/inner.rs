@@ -233,9 +233,16 @@ impl Inner {
     pub(super) fn leave(&self, drain: *const ()) {
         // Release: partner is the acquire in `drain`.
         let state = self.state.fetch_sub(READER, Ordering::Release);
-        if state & (READERS | DRAINING) == READER | DRAINING {
-            unpark(drain, 0);
-        }
+        wake_drainer(state, drain);
+    }
+
+    /// Gives up a reader's share, whosever it is. False if there is none.
+    #[cfg(feature = "lock_api_04")]
+    pub(super) fn leave_if_any(&self, drain: *const ()) -> bool {
+        let with = |state: u32| (state & READERS != 0).then(|| state - READER);
+        // Release: as in `leave`.
+        let left = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, with);
+        left.map(|state| wake_drainer(state, drain)).is_ok()
     }
 
     /// As the writer: waits until the readers have left, as told. True if they have.
@@ -337,5 +344,13 @@ impl Inner {
     /// Whether the exclusive lock is taken, or announced.
     pub(super) fn is_taken_exclusively(&self) -> bool {
         self.state.load(Ordering::Relaxed) & WRITER != 0
+    }
+}
+
+/// Wakes the writer that waits for the readers if the last has left: `state` is what it was before.
+#[inline]
+fn wake_drainer(state: u32, drain: *const ()) {
+    if state & (READERS | DRAINING) == READER | DRAINING {
+        unpark(drain, 0);
     }
 }

@@ -3,7 +3,7 @@
 //! * [`RwLock`]: a reader-writer lock whose readers store to memory of their CPU only.
 //!
 //! The types are those of [`lock_api`], which brings guards, mapping, `Arc` guards and `serde`; what is
-//! ours is the raw lock below.
+//! ours is the raw lock below. `v04`, with the feature `lock_api_04`, has the same for version 0.4.
 
 mod bias;
 mod inner;
@@ -12,10 +12,16 @@ mod raw_rwlock;
 
 #[cfg(not(stillpoint_loom))]
 mod api;
+#[cfg(all(not(stillpoint_loom), feature = "lock_api_04"))]
+mod api_04;
 #[cfg(stillpoint_loom)]
 mod modelled;
+#[cfg(all(not(stillpoint_loom), feature = "lock_api_04"))]
+mod raw_04;
 #[cfg(not(stillpoint_loom))]
 mod rwlock;
+#[cfg(all(not(stillpoint_loom), feature = "lock_api_04"))]
+pub mod v04;
 
 #[cfg(not(stillpoint_loom))]
 pub use lock_api;

@@ -68,10 +68,10 @@ impl ReadState {
 /// ```
 #[derive(Debug)]
 pub struct RawRwLock {
-    bias: Bias,
-    inner: Inner,
+    pub(super) bias: Bias,
+    pub(super) inner: Inner,
     /// Reads through the lock inside until the bias opens.
-    reads_left: AtomicU32,
+    pub(super) reads_left: AtomicU32,
 }
 
 impl RawRwLock {
@@ -95,7 +95,7 @@ impl RawRwLock {
 
     #[inline(always)]
     pub(super) fn read(&self) -> ReadState {
-        match self.bias.claim() {
+        match self.bias.claim(|late| self.undo(late)) {
             Some(held) => ReadState::new(held),
             None => self.read_cold(),
         }
@@ -118,7 +118,7 @@ impl RawRwLock {
     /// If it may wait, and too many readers have the lock.
     #[inline]
     pub(super) fn try_read(&self, wait: Wait) -> Option<ReadState> {
-        match self.bias.claim() {
+        match self.bias.claim(|late| self.undo(late)) {
             Some(held) => Some(ReadState::new(held)),
             None => self.read_within(wait),
         }
@@ -126,15 +126,24 @@ impl RawRwLock {
 
     #[cold]
     fn read_within(&self, wait: Wait) -> Option<ReadState> {
-        if let Some(held) = self.bias.claim_again() {
+        if let Some(held) = self.bias.claim_again(|late| self.undo(late)) {
             return Some(ReadState::new(held));
         }
         let taken = self.inner.try_take(Mode::Read)
             || wait != Wait::No && self.inner.take(Mode::Read, wait);
         taken.then(|| {
-            self.bias.count_read(&self.reads_left);
+            if self.bias.count_read(&self.reads_left) {
+                self.bias.open();
+            }
             ReadState::new(Held::SHARE)
         })
+    }
+
+    /// Ends a claim that was too late.
+    #[cold]
+    #[inline(never)]
+    fn undo(&self, late: Held) {
+        let _ = self.bias.give_back(late) || self.bias.give_back_atomic(late);
     }
 
     /// Ends a reader.

@@ -57,6 +57,10 @@ pub enum Mutant {
     RelaxedOpen,
     /// A writer that waited in vain leaves the gate closed as if no reader were there.
     ForgottenReaders,
+    /// A reader that ends removes a token by a plain store.
+    TokenByStore,
+    /// A claim that was too late, and whose token somebody removed, removes no other.
+    TokenKept,
     /// A release wakes the head of the queue only, even if that is a reader.
     WakeOne,
     /// A leader that is done wakes nobody.
