@@ -311,7 +311,7 @@ impl Bias {
     }
 
     #[inline(always)]
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.gate.load(Ordering::Relaxed) & CLOSED == 0
     }
 

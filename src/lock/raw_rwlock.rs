@@ -104,6 +104,10 @@ impl RawRwLock {
     #[cold]
     #[inline(never)]
     fn read_cold(&self) -> ReadState {
+        // What a lock that is often written finds.
+        if !self.bias.is_open() && self.inner.try_take(Mode::Read) {
+            return self.count_share();
+        }
         match self.read_within(Wait::Forever) {
             Some(state) => state,
             // Only who gives up after a while comes back without.
@@ -131,12 +135,16 @@ impl RawRwLock {
         }
         let taken = self.inner.try_take(Mode::Read)
             || wait != Wait::No && self.inner.take(Mode::Read, wait);
-        taken.then(|| {
-            if self.bias.count_read(&self.reads_left) {
-                self.bias.open();
-            }
-            ReadState::new(Held::SHARE)
-        })
+        taken.then(|| self.count_share())
+    }
+
+    /// Counts a reader's share inside, which the caller has.
+    #[inline(always)]
+    fn count_share(&self) -> ReadState {
+        if self.bias.count_read(&self.reads_left) {
+            self.bias.open();
+        }
+        ReadState::new(Held::SHARE)
     }
 
     /// Ends a claim that was too late.
