@@ -2,6 +2,8 @@
 //!
 //! `STILLPOINT_TIER` chooses the tier.
 
+#[path = "support/cpus.rs"]
+mod cpus;
 #[allow(dead_code, reason = "these tests choose no domain")]
 #[path = "support/tiers.rs"]
 mod tiers;

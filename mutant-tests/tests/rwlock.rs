@@ -16,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
 use stillpoint::mutant::{Mutant, choose};
+use stress::cpus;
 
 const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
 /// What a mutant has to show itself.

@@ -10,7 +10,7 @@
 //! done; if one of them gets nowhere for long, the process is aborted.
 
 #[path = "cpus.rs"]
-mod cpus;
+pub(crate) mod cpus;
 #[path = "obstacles.rs"]
 mod obstacles;
 #[path = "warm.rs"]

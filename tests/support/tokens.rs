@@ -1,8 +1,6 @@
 //! Locks behind `lock_api` 0.4 under stress: readers that end remove whatever token they find.
 
-#[path = "cpus.rs"]
-mod cpus;
-
+use super::cpus;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;

@@ -2,7 +2,7 @@
 //!
 //! cargo gets their sources from the registry; they are copied below target/ and changed there.
 //! What uses `parking_lot::RwLock` is built against a copy of parking_lot whose `RwLock` is
-//! [`stillpoint::lock::v04::RwLock`]; what has a lock of its own gets ours in its place.
+//! `stillpoint::lock::v04::RwLock`; what has a lock of its own gets ours in its place.
 //!
 //! Exit codes: 0, what passes with the original passes with ours; 1, something does not; 2, wrong
 //! usage; 77, the sources cannot be had here.
