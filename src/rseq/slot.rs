@@ -81,6 +81,7 @@ mod native {
     use super::{SLOTS, SlotLine, Table};
     use crate::rseq::area::hoisted_offset;
     use crate::rseq::section::section;
+    use crate::sync::sequence_acquires;
     use std::mem::offset_of;
     use std::ptr::NonNull;
     use std::sync::atomic::AtomicU64;
@@ -163,7 +164,9 @@ mod native {
                 options(nostack),
             );
         }
-        NonNull::new(slot)
+        let slot = NonNull::new(slot)?;
+        sequence_acquires(slot.as_ptr());
+        Some(slot)
     }
 }
 

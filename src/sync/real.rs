@@ -72,6 +72,22 @@ pub(crate) fn sequence_releases(word: *const AtomicU64) {
     let _ = word;
 }
 
+/// Tells ThreadSanitizer that a sequence has loaded what was last released to `word`, and hands it
+/// on. Elsewhere it is nothing.
+#[cfg(stillpoint_sections)]
+#[inline(always)]
+pub(crate) fn sequence_acquires(word: *const AtomicU64) {
+    #[cfg(stillpoint_tsan)]
+    {
+        unsafe extern "C" {
+            fn __tsan_acquire(address: *mut std::ffi::c_void);
+        }
+        // SAFETY: as above.
+        unsafe { __tsan_acquire(word.cast_mut().cast()) };
+    }
+    let _ = word;
+}
+
 /// Set in a child of `fork`. There the parking lot may be in a state that no thread will ever
 /// mend, so waiters nap instead of parking.
 static FORKED: AtomicBool = AtomicBool::new(false);
