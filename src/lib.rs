@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod lock;
+pub mod percpu;
 pub mod rcu;
 pub mod rseq;
 
@@ -8,7 +9,7 @@ mod machine;
 mod sync;
 
 #[cfg(not(stillpoint_loom))]
-pub use machine::{Group, Machine, SelfTest, machine};
+pub use machine::{Group, Machine, SelfTest, concurrency_id, current_cpu, current_node, machine};
 pub use machine::{Tier, UnknownTier};
 
 #[cfg(not(stillpoint_loom))]

@@ -16,6 +16,7 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use stillpoint::rcu;
+use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
 use stillpoint::rseq::slot::{Table, claim};
 use stillpoint::rseq::word::{add, replace};
@@ -24,13 +25,14 @@ const PLAIN: Order = Order::Plain;
 /// On x86-64, a plain store as well.
 const RELEASE: Order = Order::Ordered;
 
-const CLAIMS: [Claim; 6] = [
+const CLAIMS: [Claim; 7] = [
     Claim { function: "audited_claim", commits: &[PLAIN] },
     Claim { function: "audited_enter", commits: &[PLAIN] },
     Claim { function: "audited_leave_here", commits: &[RELEASE] },
     Claim { function: "audited_elsewhere", commits: &[RELEASE] },
     Claim { function: "audited_add", commits: &[PLAIN] },
     Claim { function: "audited_replace", commits: &[RELEASE] },
+    Claim { function: "audited_part_add", commits: &[PLAIN] },
 ];
 
 #[inline(never)]
@@ -69,6 +71,12 @@ fn audited_claim(table: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> 
     unsafe { claim(table, gate) }
 }
 
+#[inline(never)]
+fn audited_part_add(place: &Place, at: usize, n: u64) -> bool {
+    // SAFETY: never called.
+    unsafe { part::add(place, at, n) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -83,6 +91,7 @@ fn own() -> Image {
     black_box(audited_add as fn(u32, &AtomicU64, u64) -> bool);
     black_box(audited_replace as fn(u32, &AtomicPtr<u8>, *mut u8, *mut u8) -> bool);
     black_box(audited_claim as fn(&Table, &AtomicU64) -> Option<NonNull<AtomicU64>>);
+    black_box(audited_part_add as fn(&Place, usize, u64) -> bool);
     black_box(audited_section as fn());
     let path = std::env::current_exe().unwrap();
     Image::load(&std::fs::read(path).unwrap()).unwrap()

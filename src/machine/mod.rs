@@ -12,6 +12,8 @@ mod cpus;
 #[cfg(not(stillpoint_loom))]
 pub(crate) mod decide;
 #[cfg(not(stillpoint_loom))]
+mod ids;
+#[cfg(not(stillpoint_loom))]
 mod membarrier;
 #[cfg(not(stillpoint_loom))]
 mod report;
@@ -22,6 +24,8 @@ mod topology;
 
 #[cfg(not(stillpoint_loom))]
 pub(crate) use decide::masked;
+#[cfg(not(stillpoint_loom))]
+pub use ids::{concurrency_id, current_cpu, current_node};
 #[cfg(not(stillpoint_loom))]
 pub use report::{Machine, machine};
 #[cfg(not(stillpoint_loom))]

@@ -9,12 +9,14 @@
 //! committing store, its last instruction; before it, nothing is visible to anyone else.
 //!
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
+//! * `ids`: the numbers that the kernel keeps there.
+//! * [`part`]: sequences on a CPU's part of something.
 //! * [`reader`]: the sequences that mark a read-side critical section.
 //! * [`slot`]: the sequence by which a reader claims a slot for a lock.
 //! * [`word`]: sequences on one word of a CPU.
 //!
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
-//! text between its descriptor and its landing. No other module contains `asm!`.
+//! text between its descriptor and its landing. Elsewhere `asm!` only loads: in `area` and `ids`.
 //!
 //! The kernel reads a thread's descriptor whenever it comes back from a preemption or a signal, long
 //! after the section: a shared object with sequences must not be unloaded while threads live
@@ -25,6 +27,8 @@
 
 pub(crate) mod abi;
 pub mod area;
+pub(crate) mod ids;
+pub mod part;
 pub mod reader;
 pub mod slot;
 pub mod word;

@@ -15,6 +15,7 @@
 //! Tests script what the kernel does to a thread: where it runs, whether it is registered,
 //! whether an abort is lost.
 
+use super::part::{Place, STRIDE};
 use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
 use super::slot::{SlotLine, Table};
 use crate::machine::Tier;
@@ -181,6 +182,32 @@ pub unsafe fn replace<T>(cpu: u32, word: &AtomicPtr<T>, old: *mut T, new: *mut T
         return false;
     }
     word.store(new, Ordering::Release);
+    true
+}
+
+/// The modelled addition to a word of this CPU's part.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn add_to_part(place: &Place, at: usize, n: u64) -> bool {
+    let script = script();
+    if script.unregistered || limit() != Tier::Rseq {
+        return false;
+    }
+    let Ok(start) = TOKENS[script.cpu].lock().map(|token| *token) else { return false };
+    if script.cpu >= place.bound() as usize {
+        return false;
+    }
+    let first = place.first();
+    let Ok(token) = TOKENS[script.cpu].lock() else { return false };
+    if first.is_null() || *token != start && !script.lose_abort {
+        return false;
+    }
+    // SAFETY: the caller's promise: within the bound there is such a word.
+    let word = unsafe { &*first.add(script.cpu * STRIDE + at).cast::<AtomicU64>() };
+    // Two operations: the token makes them one, as the section does.
+    word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     true
 }
 

@@ -57,6 +57,10 @@ pub enum Mutant {
     RelaxedOpen,
     /// A writer that waited in vain leaves the gate closed as if no reader were there.
     ForgottenReaders,
+    /// An exact sum loads the rest before the parts are closed.
+    RestFirst,
+    /// An exact sum adds the parts up once.
+    OneCollect,
     /// A reader that ends removes a token by a plain store.
     TokenByStore,
     /// A claim that was too late, and whose token somebody removed, removes no other.

@@ -21,6 +21,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
+use stillpoint::rseq::part::{self, STRIDE};
 use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
 use stillpoint::rseq::slot::{SlotLine, Table, claim};
 use stillpoint::rseq::word::{add, replace};
@@ -34,6 +35,8 @@ const INTERFERED: usize = 64;
 /// What parent and child share.
 #[repr(C)]
 struct Arena {
+    parts: [Part; CPUS],
+    place: part::Place,
     lines: [Line; CPUS + 1],
     gate: Gate,
     slot_lines: [SlotLine; CPUS],
@@ -46,6 +49,10 @@ struct Arena {
     /// The descriptor the child planted last.
     descriptor: AtomicPtr<Descriptor>,
 }
+
+/// A CPU's part; it counts in its first words.
+#[repr(C)]
+struct Part([AtomicU64; STRIDE / 8]);
 
 /// `struct rseq_cs`.
 #[repr(C)]
@@ -73,17 +80,19 @@ pub(crate) struct Sequence {
 enum Place {
     /// A counter.
     Word(fn(&Phase) -> &AtomicU64),
+    /// A counter in a part.
+    InPart,
     /// The first free slot; its count is how many hold the phase's id.
     Slot,
 }
-use Place::{Slot, Word};
+use Place::{InPart, Slot, Word};
 
 /// The id that stands for a phase.
 fn id(phase: usize) -> u64 {
     phase as u64 + 1
 }
 
-pub(crate) const SEQUENCES: [Sequence; 6] = [
+pub(crate) const SEQUENCES: [Sequence; 7] = [
     Sequence { name: "slot_claim", attempt: attempt_claim, commits_to: Slot, follows_phase: true },
     Sequence {
         name: "reader_enter",
@@ -107,6 +116,12 @@ pub(crate) const SEQUENCES: [Sequence; 6] = [
         name: "word_add",
         attempt: attempt_add,
         commits_to: Word(|p| &p.entered),
+        follows_phase: false,
+    },
+    Sequence {
+        name: "part_add",
+        attempt: attempt_part_add,
+        commits_to: InPart,
         follows_phase: false,
     },
     Sequence {
@@ -143,6 +158,12 @@ extern "C" fn attempt_leave(arena: &Arena) -> bool {
 extern "C" fn attempt_claim(arena: &Arena) -> bool {
     // SAFETY: the table describes the arena's lines, which stay mapped.
     unsafe { claim(&arena.table, &arena.slot_gate) }.is_some()
+}
+
+#[inline(never)]
+extern "C" fn attempt_part_add(arena: &Arena) -> bool {
+    // SAFETY: the place describes the arena's parts, which stay mapped.
+    unsafe { part::add(&arena.place, 0, 1) }
 }
 
 /// The CPU the thread was on a moment ago.
@@ -190,6 +211,11 @@ impl Arena {
         arena.gate.slots.store(CPUS as u32, SeqCst);
         arena.table.lines.store((&raw const arena.slot_lines).cast_mut().cast(), SeqCst);
         arena.table.bound.store(CPUS as u32, SeqCst);
+        // SAFETY: a part for each of so many CPUs, which stay mapped.
+        unsafe {
+            arena.place.set((&raw const arena.parts).cast_mut().cast());
+            arena.place.open(CPUS as u32);
+        }
         arena.slot_gate.store(id(0), SeqCst);
         arena.reset_slots();
         Ok(arena)
@@ -218,7 +244,7 @@ impl Arena {
     fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot => 0,
+            Slot | InPart => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -227,6 +253,7 @@ impl Arena {
     fn sum_of(&self, cpu: usize, phase: usize, place: Place) -> u64 {
         match place {
             Word(word) => word(&self.lines[cpu + 1].phases[phase]).load(SeqCst),
+            InPart => self.parts[cpu].0[phase].load(SeqCst),
             Slot => {
                 let slots = self.slot_lines[cpu].slots.iter();
                 slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
@@ -240,6 +267,9 @@ impl Arena {
             match place {
                 Word(word) => {
                     word(&self.lines[cpu + 1].phases[phase]).fetch_add(1, SeqCst);
+                }
+                InPart => {
+                    self.parts[cpu].0[phase].fetch_add(1, SeqCst);
                 }
                 Slot => {
                     let mut slots = self.slot_lines[cpu].slots.iter();

@@ -134,11 +134,12 @@ pub(crate) fn check(bound: usize, model: impl Fn() + Sync + Send + 'static) {
 const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
 
 /// What the checker or [`Tracked`] says when a model goes wrong.
-const DETECTIONS: [&str; 5] = [
+const DETECTIONS: [&str; 6] = [
     "Causality violation",
     "read after the end of its grace period",
     "deadlock",
     "too early",
+    "no moment has",
     // A grace period that never ends.
     "Model exceeded maximum number of branches",
 ];

@@ -1,0 +1,203 @@
+//! Memory that every CPU has a part of.
+//!
+//! A *chunk* is a mapping of parts, [`STRIDE`] bytes apart: one for each CPU, or shard, and one more
+//! that is nobody's, the *rest*. What is taken from it is the same offset in every part: so a pointer to CPU
+//! 0's and the stride say it all. Pages are there from the first touch on. Nothing of one CPU shares a
+//! page with anything of another.
+//!
+//! Taking is lock-free, since the first to use something may be a signal handler. Chunks are never
+//! unmapped. What was given back is handed out again to whoever wants as much.
+
+use crate::machine::{Tier, shape};
+use crate::rseq::part::STRIDE;
+
+#[cfg(not(stillpoint_loom))]
+pub(super) use mapped::{give_back, take};
+#[cfg(stillpoint_loom)]
+pub(super) use modelled::{give_back, take};
+
+/// No item is larger.
+pub(super) const LARGEST: usize = STRIDE / 2;
+
+/// How many parts there are for CPUs, or shards. The rest is behind them.
+pub(super) fn parts() -> usize {
+    shape(Tier::Rseq).lines()
+}
+
+#[cfg(not(stillpoint_loom))]
+mod mapped {
+    use super::{LARGEST, parts};
+    use crate::machine::masked;
+    use crate::rseq::part::STRIDE;
+    use std::alloc::{Layout, handle_alloc_error};
+    use std::collections::BTreeMap;
+    use std::ptr::{NonNull, null_mut};
+    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+    use std::sync::{Mutex, PoisonError};
+
+    /// At the start of the rest; no item begins there.
+    #[repr(C)]
+    struct Head {
+        /// How much of each part is taken.
+        used: AtomicUsize,
+    }
+
+    /// Items of a cache line and more begin at multiples of this.
+    const APART: usize = 128;
+
+    /// The chunk in use: CPU 0's part.
+    static CHUNK: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+
+    /// What was given back, by size.
+    static FREE: Mutex<BTreeMap<usize, Vec<Item>>> = Mutex::new(BTreeMap::new());
+
+    /// CPU 0's.
+    #[derive(Debug)]
+    struct Item(NonNull<u8>);
+
+    // SAFETY: memory that nobody uses.
+    unsafe impl Send for Item {}
+
+    /// `size` bytes, all zero, in every part and in the rest: the address of CPU 0's. Aborts if there
+    /// is no memory. Async-signal-safe.
+    ///
+    /// A multiple of 8. Of 64 and more, aligned to 128; of less, to the next power of two.
+    pub(in crate::percpu) fn take(size: usize) -> NonNull<u8> {
+        debug_assert!(size.is_multiple_of(8) && size <= LARGEST);
+        let mut taken = None;
+        masked(|| {
+            // Whoever is here may have been interrupted by us, or have died in the parent of a fork.
+            taken = match FREE.try_lock() {
+                Ok(mut free) => free.get_mut(&size).and_then(Vec::pop).map(|item| item.0),
+                Err(_) => None,
+            };
+            taken = taken.or_else(|| take_fresh(size));
+        });
+        taken.unwrap_or_else(|| handle_alloc_error(Layout::new::<[u8; STRIDE]>()))
+    }
+
+    /// Gives back what [`take`] gave.
+    ///
+    /// # Safety
+    ///
+    /// It came from there, with this size, nobody uses it any more, and it is all zero.
+    pub(in crate::percpu) unsafe fn give_back(first: NonNull<u8>, size: usize) {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.entry(size).or_default().push(Item(first));
+    }
+
+    fn take_fresh(size: usize) -> Option<NonNull<u8>> {
+        let align = if size < 64 { size.next_power_of_two() } else { APART };
+        let rest = parts() * STRIDE;
+        loop {
+            // Acquire: partner is the release below.
+            let chunk = CHUNK.load(Ordering::Acquire);
+            if !chunk.is_null() {
+                // SAFETY: a chunk, with a head at the start of its rest; never unmapped.
+                let head = unsafe { &*chunk.byte_add(rest).cast::<Head>() };
+                let behind = |used: usize| {
+                    let end = used.next_multiple_of(align) + size;
+                    (end <= STRIDE).then_some(end)
+                };
+                let used = head.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, behind);
+                if let Ok(used) = used {
+                    return NonNull::new(chunk.wrapping_byte_add(used.next_multiple_of(align)));
+                }
+            }
+            let fresh = map(rest + STRIDE)?;
+            // SAFETY: fresh memory, all zero, which is a valid head.
+            let head = unsafe { &*fresh.byte_add(rest).cast::<Head>() };
+            head.used.store(APART, Ordering::Relaxed);
+            // Release: partner is the acquire above.
+            if CHUNK.compare_exchange(chunk, fresh, Ordering::Release, Ordering::Relaxed).is_err() {
+                // SAFETY: ours, and nobody has seen it.
+                unsafe { libc::munmap(fresh.cast(), rest + STRIDE) };
+            }
+        }
+    }
+
+    /// Fresh pages. There are fewer than 2^16 CPUs, so nothing overflows.
+    fn map(bytes: usize) -> Option<*mut u8> {
+        let (access, kind) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON);
+        // SAFETY: a fresh anonymous mapping touches nobody's memory.
+        let p = unsafe { libc::mmap(null_mut(), bytes, access, kind | libc::MAP_NORESERVE, -1, 0) };
+        (p != libc::MAP_FAILED).then(|| p.cast())
+    }
+}
+
+/// Words that the model checker watches.
+#[cfg(stillpoint_loom)]
+mod modelled {
+    use super::parts;
+    use crate::rseq::part::{STRIDE, WORD};
+    use crate::sync::AtomicU64;
+    use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+    use std::ptr::NonNull;
+
+    fn layout() -> Layout {
+        let words = (parts() + 1) * STRIDE / WORD;
+        Layout::array::<AtomicU64>(words).expect("few parts")
+    }
+
+    pub(in crate::percpu) fn take(size: usize) -> NonNull<u8> {
+        // SAFETY: not of size 0.
+        let first = unsafe { alloc(layout()) };
+        let Some(first) = NonNull::new(first) else { handle_alloc_error(layout()) };
+        for part in 0..=parts() {
+            for at in (0..size).step_by(WORD) {
+                // SAFETY: within the memory, aligned.
+                unsafe { first.byte_add(part * STRIDE + at).cast().write(AtomicU64::new(0)) };
+            }
+        }
+        first
+    }
+
+    pub(in crate::percpu) unsafe fn give_back(first: NonNull<u8>, size: usize) {
+        for part in 0..=parts() {
+            for at in (0..size).step_by(WORD) {
+                // SAFETY: a word of `take`'s, which nobody uses.
+                unsafe { first.byte_add(part * STRIDE + at).cast::<AtomicU64>().drop_in_place() };
+            }
+        }
+        // SAFETY: from `take`.
+        unsafe { dealloc(first.as_ptr(), layout()) };
+    }
+}
+
+#[cfg(all(test, not(stillpoint_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_do_not_overlap_and_are_aligned() {
+        let sizes = [8, 16, 24, 64, 8, 128, 4096, 8, LARGEST, LARGEST, 8, 200];
+        let mut items: Vec<_> =
+            sizes.iter().cycle().take(60).map(|&size| (take(size).addr().get(), size)).collect();
+        for &(at, size) in &items {
+            let align = if size < 64 { size.next_power_of_two() } else { 128 };
+            assert!(at.is_multiple_of(align), "{size} at {at:#x}");
+        }
+        items.sort();
+        assert!(items.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{items:x?}");
+    }
+
+    #[test]
+    fn what_was_given_back_is_taken_again() {
+        let first = take(40);
+        // SAFETY: just taken, and untouched.
+        unsafe { give_back(first, 40) };
+        assert_eq!(take(40), first);
+    }
+
+    #[test]
+    fn every_part_is_there_and_zero() {
+        let first = take(8);
+        for part in 0..=parts() {
+            // SAFETY: within the part.
+            let word = unsafe { first.byte_add(part * STRIDE).cast::<u64>().as_mut() };
+            assert_eq!(*word, 0);
+            *word = part as u64;
+        }
+    }
+}
