@@ -9,6 +9,8 @@
 //! upgrade. Everybody is interrupted by a 1 ms timer and moved about by others. Each counts what it has
 //! done; if one of them gets nowhere for long, the process is aborted.
 
+#[path = "alarm.rs"]
+mod alarm;
 #[path = "cpus.rs"]
 pub(crate) mod cpus;
 #[path = "obstacles.rs"]
@@ -17,6 +19,7 @@ mod obstacles;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod warm;
 
+use alarm::{Timer, handle};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*};
@@ -269,7 +272,7 @@ pub(crate) fn run(time: Duration, patience: Duration) -> Report {
             })
         })
         .collect();
-    let timer = Timer::start();
+    let timer = Timer::start(nothing);
     let mut watch = Watch::new(patience);
     let mut random = fastrand::Rng::with_seed(1);
     let allowed = cpus::allowed();
@@ -310,6 +313,8 @@ pub(crate) fn run(time: Duration, patience: Duration) -> Report {
     }
 }
 
+extern "C" fn nothing(_: libc::c_int) {}
+
 /// Notices who gets nowhere.
 struct Watch {
     seen: [(u64, Instant); THREADS],
@@ -332,42 +337,6 @@ impl Watch {
                 std::process::abort();
             }
         }
-    }
-}
-
-/// Installs an async-signal-safe handler.
-fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: all-zero is a valid action, and so is a handler of this type.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigaction(signal, &action, std::ptr::null_mut());
-    }
-}
-
-/// A 1 ms interval timer whose signals interrupt somebody.
-struct Timer;
-
-impl Timer {
-    fn start() -> Timer {
-        extern "C" fn nothing(_: libc::c_int) {}
-        handle(libc::SIGALRM, nothing);
-        Timer::every(1000);
-        Timer
-    }
-
-    fn every(micros: u16) {
-        let interval = libc::timeval { tv_sec: 0, tv_usec: micros.into() };
-        let timer = libc::itimerval { it_interval: interval, it_value: interval };
-        // SAFETY: `timer` is a live local.
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        Timer::every(0);
     }
 }
 

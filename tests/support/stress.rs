@@ -8,11 +8,14 @@
 //! (a 1 ms timer), in thread-local destructors, in threads that exit at once; eight threads that
 //! move from CPU to CPU all the time.
 
+#[path = "alarm.rs"]
+mod alarm;
 #[path = "cpus.rs"]
 pub(crate) mod cpus;
 #[path = "obstacles.rs"]
 pub(crate) mod obstacles;
 
+use alarm::Timer;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -287,7 +290,7 @@ pub(crate) fn run(tier: Tier, time: Duration) -> Report {
     let counters = [&VIOLATIONS, &READS, &READS_IN_HANDLERS, &READS_IN_DESTRUCTORS];
     let before = counters.map(|counter| counter.load(Relaxed));
     CURRENT.store(std::ptr::from_ref(shared).cast_mut(), Release);
-    let timer = Timer::start();
+    let timer = Timer::start(read_in_handler);
     let (out, from) = mpsc::sync_channel(4);
     let from = immortal(Mutex::new(from));
 
@@ -328,37 +331,6 @@ pub(crate) fn run(tier: Tier, time: Duration) -> Report {
         reads_in_destructors: after[3] - before[3],
         grace_periods: domain.grace_periods(),
         tier: domain.tier(),
-    }
-}
-
-/// A 1 ms interval timer whose signals read.
-struct Timer;
-
-impl Timer {
-    fn start() -> Timer {
-        // SAFETY: all-zero is a valid action; the handler is async-signal-safe: it reads, and
-        // adds to atomics.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = read_in_handler as *const () as usize;
-            action.sa_flags = libc::SA_RESTART;
-            libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
-        }
-        Timer::every(1000);
-        Timer
-    }
-
-    fn every(micros: u16) {
-        let interval = libc::timeval { tv_sec: 0, tv_usec: micros.into() };
-        let timer = libc::itimerval { it_interval: interval, it_value: interval };
-        // SAFETY: `timer` is a live local.
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        Timer::every(0);
     }
 }
 
