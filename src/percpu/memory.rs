@@ -33,7 +33,7 @@ mod mapped {
     use std::collections::BTreeMap;
     use std::ptr::{NonNull, null_mut};
     use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Mutex, TryLockError};
 
     /// At the start of the rest; no item begins there.
     #[repr(C)]
@@ -76,14 +76,23 @@ mod mapped {
         taken.unwrap_or_else(|| handle_alloc_error(Layout::new::<[u8; STRIDE]>()))
     }
 
-    /// Gives back what [`take`] gave.
+    /// Whoever has the lock so long will never give it back: it died in the parent of a fork.
+    const PATIENCE: u32 = 10_000;
+
+    /// Gives back what [`take`] gave. In the child of a fork, it may be lost.
     ///
     /// # Safety
     ///
     /// It came from there, with this size, nobody uses it any more, and it is all zero.
     pub(in crate::percpu) unsafe fn give_back(first: NonNull<u8>, size: usize) {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        free.entry(size).or_default().push(Item(first));
+        for _ in 0..PATIENCE {
+            match FREE.try_lock() {
+                Ok(mut free) => return free.entry(size).or_default().push(Item(first)),
+                // Nobody panics with the lock, but by a broken allocator: then nothing is reused.
+                Err(TryLockError::Poisoned(_)) => return,
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
     }
 
     fn take_fresh(size: usize) -> Option<NonNull<u8>> {
