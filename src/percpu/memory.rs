@@ -31,7 +31,7 @@ mod mapped {
     use crate::rseq::part::{STRIDE, WORD};
     use std::alloc::{Layout, handle_alloc_error};
     use std::ptr::{NonNull, null_mut};
-    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use std::sync::{Mutex, TryLockError};
 
     /// At the start of the rest; no item begins there.
@@ -90,8 +90,10 @@ mod mapped {
         taken.unwrap_or_else(|| handle_alloc_error(Layout::new::<[u8; STRIDE]>()))
     }
 
-    /// Whoever has the lock so long will never give it back: it died in the parent of a fork.
-    const PATIENCE: u32 = 10_000;
+    /// Whoever has the lock so long will hardly give it back: it died in the parent of a fork.
+    const PATIENCE: u32 = 1000;
+    /// Set when somebody waited in vain; then nobody waits, until the lock is found free.
+    static IN_VAIN: AtomicBool = AtomicBool::new(false);
 
     /// Gives back what [`take`] gave. In the child of a fork, it may be lost. Async-signal-safe.
     ///
@@ -99,20 +101,22 @@ mod mapped {
     ///
     /// It came from there, with this size, nobody uses it any more, and it is all zero.
     pub(in crate::percpu) unsafe fn give_back(first: NonNull<u8>, size: usize) {
-        for _ in 0..PATIENCE {
+        let attempts = if IN_VAIN.load(Ordering::Relaxed) { 1 } else { PATIENCE };
+        for _ in 0..attempts {
             match FREE.try_lock() {
                 Ok(mut free) => {
                     let head = &mut free[size / WORD];
                     // SAFETY: the caller's promise.
                     unsafe { link(first).write(head.0) };
                     head.0 = first.as_ptr();
-                    return;
+                    return IN_VAIN.store(false, Ordering::Relaxed);
                 }
                 Err(TryLockError::WouldBlock) => std::thread::yield_now(),
                 // Nobody panics with the lock.
                 Err(TryLockError::Poisoned(_)) => return,
             }
         }
+        IN_VAIN.store(true, Ordering::Relaxed);
     }
 
     fn take_fresh(size: usize) -> Option<NonNull<u8>> {

@@ -77,7 +77,8 @@ type Slot<T> = OnceLock<Box<Apart<T>>>;
 /// [`Counter`](super::Counter)'s.
 ///
 /// The function that makes a value is given its index. It is called once for each, at most; others who want the same
-/// value wait for it. If it panics, the next caller tries again.
+/// value wait for it: the child of a fork for ever, if another thread of the parent was just making it. If it
+/// panics, the next caller tries again.
 ///
 /// # Cost
 ///

@@ -219,6 +219,11 @@ mod native {
         if o == 0 {
             return false;
         }
+        #[cfg(stillpoint_mutants)]
+        if crate::sync::mutant::broken(crate::sync::mutant::Mutant::PartOutsideSection) {
+            // SAFETY: as the caller promises, but that others may store there.
+            return unsafe { add_outside_section(place, at, n) };
+        }
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. The text reads the place and, within the bound, adds to a word that
         // nobody else stores to. No stack is used.
@@ -233,6 +238,23 @@ mod native {
                 cold = label { return false },
                 options(nostack),
             );
+        }
+        true
+    }
+
+    /// A mutant: nothing is done again if the thread is stopped between its instructions.
+    #[cfg(stillpoint_mutants)]
+    unsafe fn add_outside_section(place: &Place, at: usize, n: u64) -> bool {
+        use crate::rseq::ids::{CPU, field};
+        use std::sync::atomic::Ordering;
+
+        let bound = place.gate.load(Ordering::Acquire) as u32;
+        let Some(cpu) = field::<CPU>().filter(|&cpu| cpu < bound) else { return false };
+        crate::sync::dither();
+        // SAFETY: a word of a part, as the caller promises; not atomic.
+        unsafe {
+            let word = place.first().byte_add(cpu as usize * STRIDE + at).cast::<u64>();
+            word.write_volatile(word.read_volatile().wrapping_add(n));
         }
         true
     }

@@ -57,6 +57,8 @@ pub enum Mutant {
     RelaxedOpen,
     /// A writer that waited in vain leaves the gate closed as if no reader were there.
     ForgottenReaders,
+    /// An addition to a part looks at the number of its CPU, and is no section.
+    PartOutsideSection,
     /// An exact sum loads the rest before the parts are closed.
     RestFirst,
     /// An exact sum adds the parts up once.

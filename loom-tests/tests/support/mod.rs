@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "not every file of models needs all of it")]
 
 macro_rules! models {
-    ($($name:ident: $bound:literal, $model:expr;)*) => {
+    ($($(#[$attr:meta])* $name:ident: $bound:literal, $model:expr;)*) => {
         $(
+            $(#[$attr])*
             #[test]
             fn $name() {
                 $crate::support::check($bound, $model);

@@ -1,0 +1,79 @@
+//! What it costs to know where one is, to count, and to record, beside what others use for it.
+//!
+//! ```text
+//! cargo bench --bench percpu               criterion's groups, then the summary
+//! cargo bench --bench percpu -- summary    the summary alone, under a minute
+//! cargo bench --bench percpu -- add        criterion alone, with its own options
+//! ```
+//!
+//! | group | one operation |
+//! |---|---|
+//! | `ids` | ask for a number of the calling thread's CPU, node or concurrency |
+//! | `add` | add 1 to a counter that nobody else uses |
+//! | `add_by_threads` | the same by 1 to 8 threads, to one counter: wall time, times CPUs |
+//! | `record` | record one of 1024 values between 0 and 2^20 |
+//! | `sum` | add it all up, with nobody else there |
+//!
+//! Criterion measures one implementation after the other; the summary interleaves them and is what
+//! we quote.
+
+#[path = "common/claims.rs"]
+mod claims;
+#[path = "common/clock.rs"]
+mod clock;
+#[path = "percpu/peers.rs"]
+mod peers;
+#[path = "common/rounds.rs"]
+mod rounds;
+#[path = "percpu/summary.rs"]
+mod summary;
+
+use criterion::Criterion;
+use peers::{Peer, time};
+use std::time::Duration;
+
+fn main() {
+    // Cargo adds `--bench`, except under `cargo test`.
+    let (cargo, asked): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|arg| arg == "--bench");
+    let cpus = clock::allowed_cpus();
+    if asked != ["summary"] {
+        criterion_groups(&cpus);
+    }
+    if asked == ["summary"] || (asked.is_empty() && !cargo.is_empty()) {
+        summary::print(&cpus);
+    }
+}
+
+fn criterion_groups(cpus: &[usize]) {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(10)
+        .nresamples(10_000)
+        .without_plots()
+        .configure_from_args();
+    let groups: [(&str, Vec<Peer>); 4] = [
+        ("ids", peers::ids()),
+        ("add", peers::counters()),
+        ("record", peers::histograms()),
+        ("sum", peers::sums()),
+    ];
+    for (name, peers) in groups {
+        let mut group = criterion.benchmark_group(name);
+        for peer in peers {
+            group.bench_function(peer.name, |b| b.iter_custom(|n| time(|| (peer.run)(n))));
+        }
+        group.finish();
+    }
+    let mut group = criterion.benchmark_group("add_by_threads");
+    for peer in peers::counters() {
+        for threads in peers::THREADS {
+            group.bench_function(format!("{}/{threads}", peer.name), |b| {
+                b.iter_custom(|n| peers::by_threads(&peer, threads, cpus, n));
+            });
+        }
+    }
+    group.finish();
+    criterion.final_summary();
+}
