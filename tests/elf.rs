@@ -209,12 +209,15 @@ fn the_audit_finds_bad_instructions_of_x86_64() {
     ] {
         assert_found(&good.before_commit(instruction), fault);
     }
-    // mov eax, fs:[rdx + 4]; cmp eax, [rsi]; jae exit; lea rbx, [rcx + rax]
+    // A store that says that it is not the commit, as the last one: mov ds:[rcx], rax
+    assert_found(&good.with_body(&[0x3e, 0x48, 0x89, 0x01]), "commits nothing");
+    // mov eax, fs:[rdx + 4]; cmp eax, [rsi]; jae exit; lea rbx, [rcx + rax]; mov ds:[rcx], rax
     let harmless = [
         &[0x64, 0x8b, 0x42, 0x04][..],
         &[0x3b, 0x06],
         &[0x0f, 0x83, 0xef, 0, 0, 0],
         &[0x48, 0x8d, 0x1c, 0x01],
+        &[0x3e, 0x48, 0x89, 0x01],
     ];
     assert_eq!(faults(&good.before_commit(&harmless.concat())), [""; 0]);
 }
@@ -241,8 +244,12 @@ fn the_audit_finds_bad_instructions_of_aarch64() {
         assert_found(&good.before_commit(&instruction.to_le_bytes()), fault);
     }
     let exit = (good.exits[1] - good.start) as u32;
-    // ldr w0, [x1, 4]; b.hs exit, which is 4 nearer; add x0, x1, x0, lsl 7; ldr x2, [x0, 128]
-    let harmless = [0xb940_0420, 0x5400_0002 | (exit - 4) >> 2 << 5, 0x8b00_1c20, 0xf940_4002_u32];
+    // A store that says that it is not the commit, as the last one: stur x0, [x1]
+    assert_found(&good.with_body(&0xf800_0020_u32.to_le_bytes()), "commits nothing");
+    // ldr w0, [x1, 4]; b.hs exit, which is 4 nearer; add x0, x1, x0, lsl 7; ldr x2, [x0, 128];
+    // stur x0, [x1]
+    let branch = 0x5400_0002 | (exit - 4) >> 2 << 5;
+    let harmless = [0xb940_0420, branch, 0x8b00_1c20, 0xf940_4002_u32, 0xf800_0020];
     assert_eq!(faults(&good.before_commit(&harmless.map(u32::to_le_bytes).concat())), [""; 0]);
     // nop; adr x0, descriptor; str x0, [x1, 8]
     let planting = [0xd503_201f, 0x1000_7fe0, 0xf900_0420_u32].map(u32::to_le_bytes).concat();

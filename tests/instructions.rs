@@ -13,19 +13,27 @@ use sections::order::{Claim, Order, faults};
 use sections::sketch::Sketch;
 use sections::{Arch, Image};
 use std::hint::black_box;
+use std::num::NonZero;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use stillpoint::rcu;
+use stillpoint::rseq::cache;
 use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
 use stillpoint::rseq::slot::{Table, claim};
+use stillpoint::rseq::stack::{self, Link, TurnedAway};
 use stillpoint::rseq::word::{add, replace};
 
 const PLAIN: Order = Order::Plain;
 /// On x86-64, a plain store as well.
 const RELEASE: Order = Order::Ordered;
 
-const CLAIMS: [Claim; 7] = [
+const CLAIMS: [Claim; 12] = [
+    Claim { function: "audited_stack_push", commits: &[PLAIN] },
+    Claim { function: "audited_stack_pop", commits: &[PLAIN] },
+    Claim { function: "audited_stack_take", commits: &[PLAIN] },
+    Claim { function: "audited_cache_push", commits: &[PLAIN] },
+    Claim { function: "audited_cache_pop", commits: &[PLAIN] },
     Claim { function: "audited_claim", commits: &[PLAIN] },
     Claim { function: "audited_enter", commits: &[PLAIN] },
     Claim { function: "audited_leave_here", commits: &[RELEASE] },
@@ -34,6 +42,8 @@ const CLAIMS: [Claim; 7] = [
     Claim { function: "audited_replace", commits: &[RELEASE] },
     Claim { function: "audited_part_add", commits: &[PLAIN] },
 ];
+
+type Taken = Result<Option<NonNull<Link>>, TurnedAway>;
 
 #[inline(never)]
 fn audited_enter(gate: &Gate) -> Option<Mark> {
@@ -77,6 +87,36 @@ fn audited_part_add(place: &Place, at: usize, n: u64) -> bool {
     unsafe { part::add(place, at, n) }
 }
 
+#[inline(never)]
+fn audited_stack_push(place: &Place, node: NonNull<Link>) -> bool {
+    // SAFETY: never called.
+    unsafe { stack::push(place, node) }
+}
+
+#[inline(never)]
+fn audited_stack_pop(place: &Place) -> Taken {
+    // SAFETY: never called.
+    unsafe { stack::pop(place) }
+}
+
+#[inline(never)]
+fn audited_stack_take(place: &Place) -> Taken {
+    // SAFETY: never called.
+    unsafe { stack::take(place) }
+}
+
+#[inline(never)]
+fn audited_cache_push(place: &Place, item: NonZero<usize>) -> bool {
+    // SAFETY: never called.
+    unsafe { cache::push(place, item, 64) }
+}
+
+#[inline(never)]
+fn audited_cache_pop(place: &Place) -> Option<NonZero<usize>> {
+    // SAFETY: never called.
+    unsafe { cache::pop(place) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -92,6 +132,11 @@ fn own() -> Image {
     black_box(audited_replace as fn(u32, &AtomicPtr<u8>, *mut u8, *mut u8) -> bool);
     black_box(audited_claim as fn(&Table, &AtomicU64) -> Option<NonNull<AtomicU64>>);
     black_box(audited_part_add as fn(&Place, usize, u64) -> bool);
+    black_box(audited_stack_push as fn(&Place, NonNull<Link>) -> bool);
+    black_box(audited_stack_pop as fn(&Place) -> Taken);
+    black_box(audited_stack_take as fn(&Place) -> Taken);
+    black_box(audited_cache_push as fn(&Place, NonZero<usize>) -> bool);
+    black_box(audited_cache_pop as fn(&Place) -> Option<NonZero<usize>>);
     black_box(audited_section as fn());
     let path = std::env::current_exe().unwrap();
     Image::load(&std::fs::read(path).unwrap()).unwrap()

@@ -3,10 +3,24 @@
 use crate::rseq::abi;
 
 /// One call. Returns what the kernel returns, or the error number.
-#[cfg(target_os = "linux")]
 pub(crate) fn call(command: libc::c_int) -> Result<i32, i32> {
+    call_with(command, 0, 0)
+}
+
+/// The broadcast that aborts sections, to one CPU. A CPU that does not run us, or that is offline,
+/// or no CPU at all, has no section to abort: that is no error.
+pub(crate) fn call_on(cpu: u32) -> Result<(), i32> {
+    let (command, flag) = (abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ, abi::MEMBARRIER_FLAG_CPU);
+    match call_with(command, flag, cpu as libc::c_int) {
+        Ok(_) | Err(libc::ENXIO) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn call_with(command: libc::c_int, flags: libc::c_int, cpu: libc::c_int) -> Result<i32, i32> {
     // SAFETY: membarrier takes no pointers.
-    let r = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    let r = unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) };
     if r >= 0 {
         Ok(r as i32)
     } else {
@@ -14,9 +28,9 @@ pub(crate) fn call(command: libc::c_int) -> Result<i32, i32> {
     }
 }
 
-/// One call; here, an error.
+/// Here, an error.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn call(_: libc::c_int) -> Result<i32, i32> {
+fn call_with(_: libc::c_int, _: libc::c_int, _: libc::c_int) -> Result<i32, i32> {
     Err(libc::ENOSYS)
 }
 

@@ -8,8 +8,10 @@
 //! Taking is lock-free, since the first to use something may be a signal handler. Chunks are never
 //! unmapped. What was given back is handed out again to whoever wants as much.
 
-use crate::machine::{Tier, shape};
-use crate::rseq::part::STRIDE;
+use crate::machine::{Shape, Tier, shape};
+use crate::rseq::part::{Place, STRIDE, WORD};
+use crate::sync::{AtomicU64, Ordering};
+use std::ptr::NonNull;
 
 #[cfg(not(stillpoint_loom))]
 pub(super) use mapped::{give_back, take};
@@ -22,6 +24,56 @@ pub(super) const LARGEST: usize = STRIDE / 2;
 /// How many parts there are for CPUs, or shards. The rest is behind them.
 pub(super) fn parts() -> usize {
     shape(Tier::Rseq).lines()
+}
+
+/// A word of a part.
+pub(super) fn word_of(first: &NonNull<u8>, part: usize, word: usize) -> &AtomicU64 {
+    // SAFETY: the callers have taken such memory, and see to the numbers: within the part, an
+    // aligned word, shared by atomics and, on `Rseq`, one CPU's sequences.
+    unsafe { first.byte_add(part * STRIDE + word * WORD).cast().as_ref() }
+}
+
+/// How many CPUs' sequences are let in.
+pub(super) fn bound(shape: Shape) -> u32 {
+    if shape.tier == Tier::Rseq { shape.slots } else { 0 }
+}
+
+/// The memory of a place: `size` bytes in each part, taken now unless it was before. The address of
+/// CPU 0's. Async-signal-safe.
+pub(super) fn made(place: &Place, size: usize) -> NonNull<u8> {
+    if let Some(first) = NonNull::new(place.first()) {
+        return first;
+    }
+    let fresh = take(size);
+    // SAFETY: parts for all CPUs, until it is given back.
+    let first = unsafe { place.set(fresh.as_ptr()) };
+    if first != fresh.as_ptr() {
+        // SAFETY: nobody has seen it.
+        unsafe { give_back(fresh, size) };
+    }
+    // SAFETY: as above.
+    unsafe { place.open(bound(shape(Tier::Rseq))) };
+    NonNull::new(first).unwrap_or(fresh)
+}
+
+/// Gives back what [`made`] took, if it did.
+///
+/// # Safety
+///
+/// Nobody uses the place any more.
+pub(super) unsafe fn give_back_place(place: &Place, size: usize) {
+    let Some(first) = NonNull::new(place.first()) else { return };
+    for part in 0..=parts() {
+        for word in 0..size / WORD {
+            let word = word_of(&first, part, word);
+            // Looked at before: a page that nobody touched stays untouched.
+            if word.load(Ordering::Relaxed) != 0 {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+    // SAFETY: taken in `made`, all zero, and nobody else is here.
+    unsafe { give_back(first, size) };
 }
 
 #[cfg(not(stillpoint_loom))]

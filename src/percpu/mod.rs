@@ -3,6 +3,8 @@
 //! * [`PerCpu`]: a value for each CPU, made when it is first used.
 //! * [`Counter`]: counts with one plain store to memory of the CPU.
 //! * [`Histogram`]: how often which values occurred, counted the same way.
+//! * [`Pool`]: memory for values of one type.
+//! * [`Stack`]: free lists of boxes; [`RawStack`]: of nodes in memory of your own.
 //!
 //! What threads keep for themselves grows with threads, and is lost with them. What all
 //! share bounces between caches. What belongs to a CPU grows with the machine, stays in its cache, and a
@@ -16,14 +18,33 @@
 mod counter;
 mod memory;
 mod parts;
+mod raw_stack;
+mod remote;
+mod shared;
+mod stack;
 
 #[cfg(not(stillpoint_loom))]
 mod histogram;
 #[cfg(not(stillpoint_loom))]
+mod pool;
+#[cfg(not(stillpoint_loom))]
+mod pool_box;
+#[cfg(not(stillpoint_loom))]
+mod pool_limits;
+#[cfg(not(stillpoint_loom))]
 mod slots;
 
+pub use crate::rseq::stack::Link;
 pub use counter::Counter;
 #[cfg(not(stillpoint_loom))]
 pub use histogram::{Distribution, Histogram};
 #[cfg(not(stillpoint_loom))]
+pub use pool::Pool;
+#[cfg(not(stillpoint_loom))]
+pub use pool_box::PoolBox;
+#[cfg(not(stillpoint_loom))]
+pub use pool_limits::{PoolCache, PoolLimits, PoolStatistics};
+pub use raw_stack::{Chain, RawStack};
+#[cfg(not(stillpoint_loom))]
 pub use slots::{ByConcurrency, ByCpu, Index, PerCpu};
+pub use stack::{Node, Nodes, Stack};

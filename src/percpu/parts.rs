@@ -37,13 +37,13 @@
 //! | adding to the rest, or a shard | release | an exact sum's load of the rest: it finds in the parts what came before |
 //! | loading parts, rest, parts | acquire, then a full fence | each other |
 
-use super::memory;
+use super::memory::{self, bound, word_of};
 use crate::machine::fence::heavy;
 use crate::machine::{Shape, Tier, shape, spread};
-use crate::rseq::part::{Place, STRIDE, WORD, add};
+use crate::rseq::part::{Place, WORD, add};
 use crate::rseq::{RETRIES, sequences_may_work};
 use crate::sync::mutant::{Mutant, broken};
-use crate::sync::{AtomicU64, Ordering, const_unless_modelled, fence};
+use crate::sync::{Ordering, const_unless_modelled, fence};
 use std::ptr::NonNull;
 
 /// `WORDS` words for each CPU.
@@ -102,19 +102,7 @@ impl<const WORDS: usize> Parts<WORDS> {
 
     /// CPU 0's part; makes the parts unless they are there. Async-signal-safe.
     fn made(&self) -> NonNull<u8> {
-        if let Some(first) = self.first() {
-            return first;
-        }
-        let fresh = memory::take(Self::SIZE);
-        // SAFETY: parts for all CPUs, for as long as we live.
-        let first = unsafe { self.place.set(fresh.as_ptr()) };
-        if first != fresh.as_ptr() {
-            // SAFETY: nobody has seen it.
-            unsafe { memory::give_back(fresh, Self::SIZE) };
-        }
-        // SAFETY: as above.
-        unsafe { self.place.open(bound(shape(Tier::Rseq))) };
-        self.first().unwrap_or(fresh)
+        memory::made(&self.place, Self::SIZE)
     }
 
     fn first(&self) -> Option<NonNull<u8>> {
@@ -161,18 +149,6 @@ impl<const WORDS: usize> Parts<WORDS> {
     }
 }
 
-/// A word of a part.
-fn word_of(first: &NonNull<u8>, part: usize, word: usize) -> &AtomicU64 {
-    // SAFETY: `first` is of a live `Parts`, whose methods see to the numbers: within the part, an
-    // aligned word, shared by atomics and, on `Rseq`, one CPU's sequences.
-    unsafe { first.byte_add(part * STRIDE + word * WORD).cast().as_ref() }
-}
-
-/// How many CPUs' sequences are let in.
-fn bound(shape: Shape) -> u32 {
-    if shape.tier == Tier::Rseq { shape.slots } else { 0 }
-}
-
 /// Keeps parts closed as long as it lives.
 struct Closed<'a> {
     place: &'a Place,
@@ -203,17 +179,7 @@ impl Drop for Closed<'_> {
 
 impl<const WORDS: usize> Drop for Parts<WORDS> {
     fn drop(&mut self) {
-        let Some(first) = self.first() else { return };
-        for part in 0..=memory::parts() {
-            for word in 0..WORDS {
-                let word = word_of(&first, part, word);
-                // Looked at before: a page that nobody touched stays untouched.
-                if word.load(Ordering::Relaxed) != 0 {
-                    word.store(0, Ordering::Relaxed);
-                }
-            }
-        }
-        // SAFETY: taken in `made`, all zero, and nobody else is here.
-        unsafe { memory::give_back(first, Self::SIZE) };
+        // SAFETY: nobody else is here.
+        unsafe { memory::give_back_place(&self.place, Self::SIZE) };
     }
 }

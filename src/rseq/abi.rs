@@ -42,4 +42,6 @@ pub(crate) const MEMBARRIER_QUERY: libc::c_int = 0;
 pub(crate) const MEMBARRIER_PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
 pub(crate) const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 pub(crate) const MEMBARRIER_PRIVATE_EXPEDITED_RSEQ: libc::c_int = 1 << 7;
+/// With a CPU's number: only there. For the broadcast that aborts sections.
+pub(crate) const MEMBARRIER_FLAG_CPU: libc::c_int = 1;
 pub(crate) const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ: libc::c_int = 1 << 8;

@@ -9,10 +9,12 @@
 //! committing store, its last instruction; before it, nothing is visible to anyone else.
 //!
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
+//! * [`cache`]: sequences on an array of items that each CPU has.
 //! * `ids`: the numbers that the kernel keeps there.
 //! * [`part`]: sequences on a CPU's part of something.
 //! * [`reader`]: the sequences that mark a read-side critical section.
 //! * [`slot`]: the sequence by which a reader claims a slot for a lock.
+//! * [`stack`]: sequences on a list of nodes that each CPU has.
 //! * [`word`]: sequences on one word of a CPU.
 //!
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
@@ -27,10 +29,12 @@
 
 pub(crate) mod abi;
 pub mod area;
+pub mod cache;
 pub(crate) mod ids;
 pub mod part;
 pub mod reader;
 pub mod slot;
+pub mod stack;
 pub mod word;
 
 #[cfg(stillpoint_loom)]

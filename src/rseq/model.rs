@@ -15,6 +15,8 @@
 //! Tests script what the kernel does to a thread: where it runs, whether it is registered,
 //! whether an abort is lost.
 
+pub mod list;
+
 use super::part::{Place, STRIDE};
 use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
 use super::slot::{SlotLine, Table};
@@ -37,11 +39,12 @@ struct Script {
     cpu: usize,
     unregistered: bool,
     lose_abort: bool,
+    lose_one: u64,
 }
 
 loom::thread_local! {
     static SCRIPT: Cell<Script> =
-        Cell::new(Script { cpu: 0, unregistered: false, lose_abort: false });
+        Cell::new(Script { cpu: 0, unregistered: false, lose_abort: false, lose_one: 0 });
 }
 
 fn script() -> Script {
@@ -70,6 +73,17 @@ pub fn unregister() {
 /// aborts.
 pub fn lose_aborts() {
     rewrite(|script| script.lose_abort = true);
+}
+
+/// The first broadcast to meet a section of the calling thread on a list does not abort it, as
+/// kernels before 6.18 may have it.
+pub fn lose_an_abort() {
+    rewrite(|script| script.lose_one = 1);
+}
+
+/// A CPU's token.
+fn take_token(cpu: usize) -> Option<loom::sync::MutexGuard<'static, u64>> {
+    TOKENS[cpu].lock().ok()
 }
 
 /// The modelled *enter*.
@@ -278,6 +292,21 @@ pub(crate) fn broadcast(_: Tier) -> Result<(), i32> {
     }
     fence(Ordering::SeqCst);
     Ok(())
+}
+
+/// The modelled broadcast to one CPU.
+pub(crate) fn broadcast_to(cpu: u32) -> Result<(), i32> {
+    fence(Ordering::SeqCst);
+    if let Some(mut broadcasts) = TOKENS.get(cpu as usize).and_then(|token| token.lock().ok()) {
+        *broadcasts += 1;
+    }
+    fence(Ordering::SeqCst);
+    Ok(())
+}
+
+/// In the model the kernel may.
+pub(crate) fn loses_aborts() -> bool {
+    true
 }
 
 /// A broadcast, for models of the sequences themselves.

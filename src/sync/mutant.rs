@@ -63,6 +63,19 @@ pub enum Mutant {
     RestFirst,
     /// An exact sum adds the parts up once.
     OneCollect,
+    /// Neither is a CPU's part stopped nor its other list put in use.
+    NoStop,
+    /// A stop sends one broadcast although the kernel may lose its abort.
+    OneBroadcast,
+    /// A stop that ends does not release.
+    RelaxedRestart,
+    /// A sequence looks at the word that says whether its part is stopped before its section
+    /// begins.
+    StopOutsideSection,
+    /// A pop knows what comes behind the top before its section begins.
+    NextOutsideSection,
+    /// A pop from a shared list compares and exchanges its top.
+    PopByExchange,
     /// A reader that ends removes a token by a plain store.
     TokenByStore,
     /// A claim that was too late, and whose token somebody removed, removes no other.

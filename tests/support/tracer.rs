@@ -14,7 +14,10 @@
 
 #[path = "cpus.rs"]
 mod cpus;
+#[path = "lists.rs"]
+mod lists;
 
+use lists::{Act, Lists};
 use std::ffi::c_void;
 use std::io;
 use std::ops::Range;
@@ -26,7 +29,7 @@ use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here
 use stillpoint::rseq::slot::{SlotLine, Table, claim};
 use stillpoint::rseq::word::{add, replace};
 
-const CPUS: usize = 1024;
+const CPUS: usize = lists::CPUS;
 /// No wrapper around a sequence is longer than this.
 const LONGEST: u64 = 4096;
 /// Lines the adversary commits on: the child runs on low-numbered CPUs, or the test is weaker.
@@ -37,6 +40,9 @@ const INTERFERED: usize = 64;
 struct Arena {
     parts: [Part; CPUS],
     place: part::Place,
+    lists: Lists,
+    /// What is done there.
+    act: Act,
     lines: [Line; CPUS + 1],
     gate: Gate,
     slot_lines: [SlotLine; CPUS],
@@ -82,17 +88,29 @@ enum Place {
     Word(fn(&Phase) -> &AtomicU64),
     /// A counter in a part.
     InPart,
+    /// A list, or an array.
+    InList(Act),
     /// The first free slot; its count is how many hold the phase's id.
     Slot,
 }
-use Place::{InPart, Slot, Word};
+use Place::{InList, InPart, Slot, Word};
 
 /// The id that stands for a phase.
 fn id(phase: usize) -> u64 {
     phase as u64 + 1
 }
 
-pub(crate) const SEQUENCES: [Sequence; 7] = [
+/// Of one on a CPU's list or array.
+const fn on_list(name: &'static str, act: Act, attempt: extern "C" fn(&Arena) -> bool) -> Sequence {
+    Sequence { name, attempt, commits_to: InList(act), follows_phase: false }
+}
+
+pub(crate) const SEQUENCES: [Sequence; 12] = [
+    on_list("stack_push", Act::Push, attempt_push),
+    on_list("stack_pop", Act::Pop, attempt_pop),
+    on_list("stack_take", Act::Take, attempt_take),
+    on_list("cache_push", Act::PushItem, attempt_push_item),
+    on_list("cache_pop", Act::PopItem, attempt_pop_item),
     Sequence { name: "slot_claim", attempt: attempt_claim, commits_to: Slot, follows_phase: true },
     Sequence {
         name: "reader_enter",
@@ -131,6 +149,31 @@ pub(crate) const SEQUENCES: [Sequence; 7] = [
         follows_phase: false,
     },
 ];
+
+#[inline(never)]
+extern "C" fn attempt_push(arena: &Arena) -> bool {
+    arena.lists.push()
+}
+
+#[inline(never)]
+extern "C" fn attempt_pop(arena: &Arena) -> bool {
+    arena.lists.pop()
+}
+
+#[inline(never)]
+extern "C" fn attempt_take(arena: &Arena) -> bool {
+    arena.lists.take()
+}
+
+#[inline(never)]
+extern "C" fn attempt_push_item(arena: &Arena) -> bool {
+    arena.lists.push_item()
+}
+
+#[inline(never)]
+extern "C" fn attempt_pop_item(arena: &Arena) -> bool {
+    arena.lists.pop_item()
+}
 
 #[inline(never)]
 extern "C" fn attempt_enter(arena: &Arena) -> bool {
@@ -191,7 +234,7 @@ extern "C" fn attempt_replace(arena: &Arena) -> bool {
 }
 
 impl Arena {
-    fn map() -> io::Result<&'static Arena> {
+    fn map(place: Place) -> io::Result<&'static Arena> {
         // SAFETY: a fresh shared mapping; all-zero bytes are a valid arena.
         let arena = unsafe {
             let p = libc::mmap(
@@ -205,7 +248,12 @@ impl Arena {
             if p == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
-            &*p.cast::<Arena>()
+            let p = p.cast::<Arena>();
+            (&raw mut (*p).act).write(match place {
+                InList(act) => act,
+                Word(_) | InPart | Slot => Act::Push,
+            });
+            &*p
         };
         arena.gate.phase.store((&raw const arena.lines[1].phases[0]).cast_mut(), SeqCst);
         arena.gate.slots.store(CPUS as u32, SeqCst);
@@ -215,9 +263,10 @@ impl Arena {
         unsafe {
             arena.place.set((&raw const arena.parts).cast_mut().cast());
             arena.place.open(CPUS as u32);
+            arena.lists.open();
         }
         arena.slot_gate.store(id(0), SeqCst);
-        arena.reset_slots();
+        arena.reset();
         Ok(arena)
     }
 
@@ -233,7 +282,8 @@ impl Arena {
 
     /// Frees all slots but the first two, which readers of another lock have: so a claim goes through
     /// each of its instructions.
-    fn reset_slots(&self) {
+    fn reset(&self) {
+        self.lists.reset(self.act);
         for line in &self.slot_lines {
             for (at, slot) in line.slots.iter().enumerate() {
                 slot.store(if at < 2 { u64::MAX } else { 0 }, SeqCst);
@@ -244,7 +294,7 @@ impl Arena {
     fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot | InPart => 0,
+            Slot | InPart | InList(_) => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -254,6 +304,8 @@ impl Arena {
         match place {
             Word(word) => word(&self.lines[cpu + 1].phases[phase]).load(SeqCst),
             InPart => self.parts[cpu].0[phase].load(SeqCst),
+            InList(act) if phase == 0 => self.lists.count(cpu, act),
+            InList(_) => 0,
             Slot => {
                 let slots = self.slot_lines[cpu].slots.iter();
                 slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
@@ -271,6 +323,7 @@ impl Arena {
                 InPart => {
                     self.parts[cpu].0[phase].fetch_add(1, SeqCst);
                 }
+                InList(act) => self.lists.interfere(cpu, act),
                 Slot => {
                     let mut slots = self.slot_lines[cpu].slots.iter();
                     let free = slots.find(|slot| slot.load(SeqCst) == 0);
@@ -479,7 +532,7 @@ pub(crate) fn trace(sequence: &Sequence) -> Option<Outcome> {
 }
 
 fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
-    let arena = Arena::map()?;
+    let arena = Arena::map(sequence.commits_to)?;
     // SAFETY: the child runs only `serve`, which neither allocates nor takes locks.
     let pid = unsafe { libc::fork() };
     if pid < 0 {
@@ -505,7 +558,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
             Some(d) if d.start > entry && d.start - entry < LONGEST => break *d,
             other => assert!(tries.next().is_some(), "{other:x?} is not in {entry:#x}"),
         }
-        arena.reset_slots();
+        arena.reset();
         child.resume()?;
     };
     let section = descriptor.start..descriptor.start + descriptor.length;
@@ -551,7 +604,7 @@ fn try_stop(
     stop: Stop,
 ) -> io::Result<Result<(), String>> {
     let place = sequence.commits_to;
-    arena.reset_slots();
+    arena.reset();
     let sums = || [arena.sum(0, place), arena.sum(1, place)];
     let phase = if sequence.follows_phase { arena.phase() } else { 0 };
     let mut expected = sums();

@@ -294,6 +294,9 @@ enum Kind {
     Nop,
     /// A store that is not atomic with a load.
     Store(Order),
+    /// A store that is not the commit: to memory that nobody else looks at before that. On x86-64 with
+    /// a segment that would have gone without saying; on aarch64 `stur`.
+    Private,
     /// A direct branch.
     Branch(u64),
     /// Must not stand in a section.

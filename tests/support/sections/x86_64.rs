@@ -78,7 +78,13 @@ fn kind(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Kind {
         }
         _ if instruction.has_lock_prefix() => Kind::Forbidden("atomic"),
         Mnemonic::Xchg if !memory.is_empty() => Kind::Forbidden("atomic"),
-        _ if memory.iter().any(|&access| writes(access)) => Kind::Store(Order::Plain),
+        _ if memory.iter().any(|&access| writes(access)) => {
+            if instruction.segment_prefix() == Register::DS {
+                Kind::Private
+            } else {
+                Kind::Store(Order::Plain)
+            }
+        }
         _ if memory.iter().any(|&access| access != OpAccess::NoMemAccess) => {
             Kind::Load(Order::Plain)
         }
