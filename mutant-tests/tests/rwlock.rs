@@ -120,7 +120,6 @@ caught! {
     wake_before_slot: WakeBeforeSlot, Rseq, ambush;
     token_by_store: TokenByStore, Fence, tokens;
     token_kept: TokenKept, Fence, tokens;
-    tokens_forgotten: ForgottenReaders, Fence, tokens;
     #[cfg(stillpoint_tsan)]
     relaxed_open: RelaxedOpen, Rseq, crowd;
     #[ignore = "a race of nanoseconds: needs two real CPUs; the models do not"]
