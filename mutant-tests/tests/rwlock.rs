@@ -7,24 +7,16 @@
 
 #[path = "../../tests/support/rwlock_stress.rs"]
 mod stress;
+mod support;
 #[path = "../../tests/support/tokens.rs"]
 mod tokens;
 
-use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
-use stillpoint::mutant::{Mutant, choose};
+use stillpoint::mutant::Mutant;
 use stress::cpus;
-
-const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
-/// What a mutant has to show itself.
-const TIME: Duration = Duration::from_secs(20);
-/// What the library has to show nothing.
-const SOUND: Duration = Duration::from_secs(2);
-/// Who gets nowhere for so long hangs; in a library that is sound, much longer.
-const PATIENCE: Duration = Duration::from_secs(3);
+use support::{outcome, watch};
 
 fn crowd(time: Duration, patience: Duration) -> u64 {
     let report = stress::run(time, patience);
@@ -51,16 +43,7 @@ fn tokens(time: Duration, patience: Duration) -> u64 {
         eprintln!("{panic}");
         std::process::abort();
     }));
-    std::thread::spawn(move || {
-        loop {
-            let before = ROUNDS.load(Ordering::Relaxed);
-            std::thread::sleep(2 * ROUND + patience);
-            if ROUNDS.load(Ordering::Relaxed) == before {
-                eprintln!("it hangs");
-                std::process::abort();
-            }
-        }
-    });
+    watch(2 * ROUND + patience, || ROUNDS.load(Ordering::Relaxed).into());
     let begin = Instant::now();
     while begin.elapsed() < time {
         tokens::stress(&tokens::locks(1), ROUND, Duration::from_micros(300));
@@ -70,31 +53,15 @@ fn tokens(time: Duration, patience: Duration) -> u64 {
     0
 }
 
-type Stress = fn(Duration, Duration) -> u64;
-
-/// Runs this test again, as a process that chooses the mutant; says how that ended.
-fn outcome(test: &str, mutant: Mutant, how: Stress) -> ExitStatus {
-    if std::env::var_os(CHILD).is_some() {
-        choose(mutant);
-        let (time, patience) =
-            if mutant == Mutant::None { (SOUND, 20 * PATIENCE) } else { (TIME, PATIENCE) };
-        let violations = how(time, patience);
-        println!("{violations} violations");
-        // Not a panic: the harness would have to get out of a broken process.
-        std::process::exit(if violations > 0 { 3 } else { 0 });
-    }
-    // One after the other: they take all CPUs there are.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let begin = Instant::now();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--include-ignored"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    println!("{mutant:?}: {} after {:?}", child.status, begin.elapsed());
-    print!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-    child.status
+/// A writer gives up beside a reader in a slot. The next one must not get in, either.
+fn second_writer(_: Duration, _: Duration) -> u64 {
+    const SHORT: Duration = Duration::from_millis(1);
+    let got_in = |_: &i32| {
+        let lock = tokens::opened(());
+        let _read = lock.read();
+        lock.try_write_for(SHORT).is_some() || lock.try_write_for(SHORT).is_some()
+    };
+    (0..50).filter(got_in).count() as u64
 }
 
 macro_rules! caught {
@@ -120,6 +87,7 @@ caught! {
     wake_before_slot: WakeBeforeSlot, Rseq, ambush;
     token_by_store: TokenByStore, Fence, tokens;
     token_kept: TokenKept, Fence, tokens;
+    tokens_forgotten: ForgottenReaders, Fence, second_writer;
     #[cfg(stillpoint_tsan)]
     relaxed_open: RelaxedOpen, Rseq, crowd;
     #[ignore = "a race of nanoseconds: needs two real CPUs; the models do not"]
@@ -145,4 +113,9 @@ fn none_in_an_ambush() {
 #[test]
 fn none_among_tokens() {
     assert!(outcome("none_among_tokens", Mutant::None, tokens).success());
+}
+
+#[test]
+fn none_of_two_writers() {
+    assert!(outcome("none_of_two_writers", Mutant::None, second_writer).success());
 }

@@ -8,58 +8,20 @@
 
 #[path = "../../tests/support/stack_stress.rs"]
 mod stress;
+mod support;
 
-use std::process::{Command, ExitStatus};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stillpoint::Tier;
-use stillpoint::mutant::{Mutant, choose};
+use stillpoint::mutant::Mutant;
+use support::{outcome, watch};
 
-const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
-/// What a mutant has to show itself.
-const TIME: Duration = Duration::from_secs(20);
-/// What the library has to show nothing.
-const SOUND: Duration = Duration::from_secs(2);
-/// Who gets nowhere for so long hangs; in a library that is sound, much longer.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Runs this test again, as a process that chooses the mutant; says how that ended.
-fn outcome(test: &str, mutant: Mutant) -> ExitStatus {
-    if std::env::var_os(CHILD).is_some() {
-        choose(mutant);
-        let (time, patience) =
-            if mutant == Mutant::None { (SOUND, 20 * PATIENCE) } else { (TIME, PATIENCE) };
-        std::thread::spawn(move || {
-            let mut before = u64::MAX;
-            loop {
-                let now = stress::OPERATIONS.load(Ordering::Relaxed);
-                if now == before {
-                    eprintln!("it hangs");
-                    std::process::abort();
-                }
-                before = now;
-                std::thread::sleep(patience);
-            }
-        });
-        let report = stress::run(time);
-        println!("{report:?}");
-        assert_ne!(report.operations, 0);
-        // Not a panic: the harness would have to get out of a broken process.
-        std::process::exit(if report.violations > 0 { 3 } else { 0 });
-    }
-    // One after the other: they take all CPUs there are.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let begin = Instant::now();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--include-ignored"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    println!("{mutant:?}: {} after {:?}", child.status, begin.elapsed());
-    print!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-    child.status
+fn stressed(time: Duration, patience: Duration) -> u64 {
+    watch(patience, || stress::OPERATIONS.load(Ordering::Relaxed));
+    let report = stress::run(time);
+    println!("{report:?}");
+    assert_ne!(report.operations, 0);
+    report.violations
 }
 
 macro_rules! caught {
@@ -71,7 +33,7 @@ macro_rules! caught {
                 if !$tiers.contains(&tier) {
                     return println!("SKIPPED {}: on tier {tier}", stringify!($name));
                 }
-                assert!(!outcome(stringify!($name), Mutant::$mutant).success(), "not caught");
+                assert!(!outcome(stringify!($name), Mutant::$mutant, stressed).success(), "not caught");
             }
         )*
     };
@@ -87,5 +49,5 @@ caught! {
 /// Nothing is found where nothing is broken.
 #[test]
 fn none() {
-    assert!(outcome("none", Mutant::None).success());
+    assert!(outcome("none", Mutant::None, stressed).success());
 }

@@ -1,0 +1,63 @@
+//! Runs a mutant in a process of its own: one that is broken may crash, hang, or be in no state to
+//! go on.
+
+#![allow(dead_code, reason = "not every test needs all of it")]
+
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use stillpoint::mutant::{Mutant, choose};
+
+const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
+/// What a mutant has to show itself.
+const TIME: Duration = Duration::from_secs(20);
+/// What the library has to show nothing.
+const SOUND: Duration = Duration::from_secs(2);
+/// Who gets nowhere for so long hangs; in a library that is sound, much longer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Runs this test again, as a process that chooses the mutant; says how that ended. `how` is told
+/// its time and its patience, and returns how many violations it found.
+pub(crate) fn outcome(
+    test: &str,
+    mutant: Mutant,
+    how: impl FnOnce(Duration, Duration) -> u64,
+) -> ExitStatus {
+    if std::env::var_os(CHILD).is_some() {
+        choose(mutant);
+        let (time, patience) =
+            if mutant == Mutant::None { (SOUND, 20 * PATIENCE) } else { (TIME, PATIENCE) };
+        let violations = how(time, patience);
+        println!("{violations} violations");
+        // Not a panic: the harness would have to get out of a broken process.
+        std::process::exit(if violations > 0 { 3 } else { 0 });
+    }
+    // One after the other: they take all CPUs there are.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let begin = Instant::now();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    println!("{mutant:?}: {} after {:?}", child.status, begin.elapsed());
+    print!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+    child.status
+}
+
+/// Aborts the process as soon as `progress` is the same as so long ago.
+pub(crate) fn watch(patience: Duration, progress: impl Fn() -> u64 + Send + 'static) {
+    std::thread::spawn(move || {
+        let mut before = u64::MAX;
+        loop {
+            let now = progress();
+            if now == before {
+                eprintln!("it hangs");
+                std::process::abort();
+            }
+            before = now;
+            std::thread::sleep(patience);
+        }
+    });
+}
