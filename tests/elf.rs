@@ -249,6 +249,31 @@ fn the_audit_finds_bad_instructions_of_aarch64() {
     assert_eq!(faults(&Sketch { planting, ..good }), [""; 0]);
 }
 
+/// A section may store before its commit if it has looked twice whether to leave, and then does not.
+#[test]
+fn the_audit_knows_what_is_staged() {
+    // jae exit; jae exit; mov [rcx], rax; jae exit
+    let [first, second, store, third] = [
+        &[0x0f, 0x83, 0xf5, 0, 0, 0][..],
+        &[0x0f, 0x83, 0xef, 0, 0, 0],
+        &[0x48, 0x89, 0x01],
+        &[0x0f, 0x83, 0xe6, 0, 0, 0],
+    ];
+    let good = Sketch::good(Arch::X86_64);
+    assert_eq!(faults(&good.before_commit(&[first, second, store].concat())), [""; 0]);
+    assert_found(&good.before_commit(&[first, store].concat()), "behind a store");
+    assert_found(&good.before_commit(&[first, second, store, third].concat()), "behind a store");
+    // b.hs exit; b.hs exit; str x0, [x1]; b.hs exit
+    let good = Sketch::good(Arch::Aarch64);
+    let exit = (good.exits[1] - good.start) as u32;
+    let leave = |at: u32| (0x5400_0002 | (exit - at) >> 2 << 5).to_le_bytes();
+    let store = 0xf900_0020_u32.to_le_bytes();
+    assert_eq!(faults(&good.before_commit(&[leave(0), leave(4), store].concat())), [""; 0]);
+    assert_found(&good.before_commit(&[leave(0), store].concat()), "behind a store");
+    let late = good.before_commit(&[leave(0), leave(4), store, leave(12)].concat());
+    assert_found(&late, "behind a store");
+}
+
 #[test]
 fn the_audit_finds_a_misplaced_commit() {
     for arch in [Arch::X86_64, Arch::Aarch64] {

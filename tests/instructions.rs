@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64};
 use stillpoint::rcu;
 use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
+use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::{Table, claim};
 use stillpoint::rseq::word::{add, replace};
 
@@ -25,14 +26,17 @@ const PLAIN: Order = Order::Plain;
 /// On x86-64, a plain store as well.
 const RELEASE: Order = Order::Ordered;
 
-const CLAIMS: [Claim; 7] = [
-    Claim { function: "audited_claim", commits: &[PLAIN] },
-    Claim { function: "audited_enter", commits: &[PLAIN] },
-    Claim { function: "audited_leave_here", commits: &[RELEASE] },
-    Claim { function: "audited_elsewhere", commits: &[RELEASE] },
-    Claim { function: "audited_add", commits: &[PLAIN] },
-    Claim { function: "audited_replace", commits: &[RELEASE] },
-    Claim { function: "audited_part_add", commits: &[PLAIN] },
+const CLAIMS: [Claim; 9] = [
+    Claim { function: "audited_claim", commits: &[PLAIN], staged: 0 },
+    Claim { function: "audited_enter", commits: &[PLAIN], staged: 0 },
+    Claim { function: "audited_leave_here", commits: &[RELEASE], staged: 0 },
+    Claim { function: "audited_elsewhere", commits: &[RELEASE], staged: 0 },
+    Claim { function: "audited_add", commits: &[PLAIN], staged: 0 },
+    Claim { function: "audited_replace", commits: &[RELEASE], staged: 0 },
+    Claim { function: "audited_part_add", commits: &[PLAIN], staged: 0 },
+    Claim { function: "audited_ring_reserve", commits: &[RELEASE], staged: 2 },
+    // Header, stamp, the loop's store, the last word.
+    Claim { function: "audited_ring_copy", commits: &[RELEASE], staged: 4 },
 ];
 
 #[inline(never)]
@@ -77,6 +81,18 @@ fn audited_part_add(place: &Place, at: usize, n: u64) -> bool {
     unsafe { part::add(place, at, n) }
 }
 
+#[inline(never)]
+fn audited_ring_copy(cpu: u32, head: &AtomicU64, at: &AtomicU64, record: &Record) -> bool {
+    // SAFETY: never called.
+    unsafe { ring::copy(cpu, head, 0, 1, at, record) }
+}
+
+#[inline(never)]
+fn audited_ring_reserve(cpu: u32, head: &AtomicU64, at: &AtomicU64, header: u64) -> bool {
+    // SAFETY: never called.
+    unsafe { ring::reserve(cpu, head, 0, 1, at, header, 2) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -92,6 +108,8 @@ fn own() -> Image {
     black_box(audited_replace as fn(u32, &AtomicPtr<u8>, *mut u8, *mut u8) -> bool);
     black_box(audited_claim as fn(&Table, &AtomicU64) -> Option<NonNull<AtomicU64>>);
     black_box(audited_part_add as fn(&Place, usize, u64) -> bool);
+    black_box(audited_ring_copy as fn(u32, &AtomicU64, &AtomicU64, &Record) -> bool);
+    black_box(audited_ring_reserve as fn(u32, &AtomicU64, &AtomicU64, u64) -> bool);
     black_box(audited_section as fn());
     let path = std::env::current_exe().unwrap();
     Image::load(&std::fs::read(path).unwrap()).unwrap()
@@ -111,18 +129,18 @@ fn a_read_side_critical_section_is_as_claimed() {
     if cfg!(any(debug_assertions, feature = "debug-readers")) {
         return println!("SKIPPED a whole section: this build records its readers");
     }
-    let claim = Claim { function: "audited_section", commits: &[PLAIN, RELEASE] };
+    let claim = Claim { function: "audited_section", commits: &[PLAIN, RELEASE], staged: 0 };
     assert_eq!(faults(&own(), &claim), [""; 0]);
 }
 
 fn assert_found(sketch: &Sketch, commit: &'static [Order], fault: &str) {
-    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit, staged: 0 };
     let found = faults(&sketch.build(), &claim);
     assert!(found.iter().any(|f| f.contains(fault)), "{fault:?} not in {found:#?}: {sketch:x?}");
 }
 
 fn assert_clean(sketch: &Sketch, commit: &'static [Order]) {
-    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit, staged: 0 };
     assert_eq!(faults(&sketch.build(), &claim), [""; 0], "{sketch:x?}");
 }
 

@@ -3,6 +3,7 @@
 //! * [`PerCpu`]: a value for each CPU, made when it is first used.
 //! * [`Counter`]: counts with one plain store to memory of the CPU.
 //! * [`Histogram`]: how often which values occurred, counted the same way.
+//! * [`Ring`]: records that many threads write and one reads, in order of time.
 //!
 //! What threads keep for themselves grows with threads, and is lost with them. What all
 //! share bounces between caches. What belongs to a CPU grows with the machine, stays in its cache, and a
@@ -16,6 +17,7 @@
 mod counter;
 mod memory;
 mod parts;
+mod ring;
 
 #[cfg(not(stillpoint_loom))]
 mod histogram;
@@ -25,5 +27,10 @@ mod slots;
 pub use counter::Counter;
 #[cfg(not(stillpoint_loom))]
 pub use histogram::{Distribution, Histogram};
+pub use ring::{
+    Consumer, ConsumerTaken, Entry, Loss, Merged, Policy, PushError, Record, Reservation, Ring,
+};
+#[cfg(not(stillpoint_loom))]
+pub use ring::{ConsumerOf, RingOf};
 #[cfg(not(stillpoint_loom))]
 pub use slots::{ByConcurrency, ByCpu, Index, PerCpu};

@@ -268,7 +268,7 @@ fn descriptor_faults(image: &Image, d: &Descriptor) -> Vec<String> {
 /// The instructions of a section.
 fn code_faults(image: &Image, section: &Range<u64>, exit: u64) -> Vec<String> {
     let Some(text) = image.text(section.clone()) else { return Vec::new() };
-    let mut code = Code { section, exit, committed: false, faults: Vec::new() };
+    let mut code = Code { section, exit, exits: 0, stored: false, faults: Vec::new() };
     for (at, kind) in kinds(image.arch, section.start, text) {
         code.take(at, kind);
     }
@@ -314,7 +314,9 @@ pub(crate) enum Order {
 struct Code<'s> {
     section: &'s Range<u64>,
     exit: u64,
-    committed: bool,
+    /// Branches that leave it early, so far.
+    exits: usize,
+    stored: bool,
     faults: Vec<String>,
 }
 
@@ -323,10 +325,14 @@ impl Code<'_> {
     fn take(&mut self, at: Range<u64>, kind: Kind) {
         let mut fault = |what: String| self.faults.push(format!("{:#x}: {what}", at.start));
         let last = at.end >= self.section.end;
-        if self.committed {
+        let leaves = kind == Kind::Branch(self.exit);
+        // A section that has looked whether it is on its CPU, and whether nobody was quicker, may
+        // stage: store where nobody looks yet. Then it does not leave but by its end.
+        if self.stored && (self.exits < 2 || leaves) {
             fault("instruction behind a store".to_owned());
         }
-        self.committed |= matches!(kind, Kind::Store(_));
+        self.stored |= matches!(kind, Kind::Store(_));
+        self.exits += usize::from(leaves);
         match kind {
             Kind::Forbidden(what) => fault(what.to_owned()),
             Kind::Branch(to)

@@ -12,6 +12,8 @@ pub(crate) struct Claim {
     pub(crate) function: &'static str,
     /// The commits of its sections, in any order.
     pub(crate) commits: &'static [Order],
+    /// What each of its sections stores before its commit, plainly.
+    pub(crate) staged: usize,
 }
 
 /// The accesses of one section.
@@ -38,7 +40,11 @@ pub(crate) fn faults(image: &Image, claim: &Claim) -> Vec<String> {
             faults.push(format!("{at:#x}: a load that acquires, for nobody"));
         }
         match accesses.stores[..] {
-            [commit] => commits.push(commit),
+            [ref staged @ .., commit]
+                if staged.len() == claim.staged && staged.iter().all(|s| s.1 == Order::Plain) =>
+            {
+                commits.push(commit);
+            }
             ref stores => faults.push(format!("{:#x}: stores {stores:x?}", section.start)),
         }
     }
