@@ -21,9 +21,9 @@ mod memory;
 mod parts;
 mod raw_stack;
 mod remote;
+mod ring;
 mod shared;
 mod stack;
-mod ring;
 
 #[cfg(not(stillpoint_loom))]
 mod histogram;
@@ -40,11 +40,6 @@ pub use crate::rseq::stack::Link;
 pub use counter::Counter;
 #[cfg(not(stillpoint_loom))]
 pub use histogram::{Distribution, Histogram};
-pub use ring::{
-    Consumer, ConsumerTaken, Entry, Loss, Merged, Policy, PushError, Record, Reservation, Ring,
-};
-#[cfg(not(stillpoint_loom))]
-pub use ring::{ConsumerOf, RingOf};
 #[cfg(not(stillpoint_loom))]
 pub use pool::Pool;
 #[cfg(not(stillpoint_loom))]
@@ -52,6 +47,11 @@ pub use pool_box::PoolBox;
 #[cfg(not(stillpoint_loom))]
 pub use pool_limits::{PoolCache, PoolLimits, PoolStatistics};
 pub use raw_stack::{Chain, RawStack};
+pub use ring::{
+    Consumer, ConsumerTaken, Entry, Loss, Merged, Policy, PushError, Record, Reservation, Ring,
+};
+#[cfg(not(stillpoint_loom))]
+pub use ring::{ConsumerOf, RingOf};
 #[cfg(not(stillpoint_loom))]
 pub use slots::{ByConcurrency, ByCpu, Index, PerCpu};
 pub use stack::{Node, Nodes, Stack};
