@@ -62,18 +62,6 @@ pub(crate) enum Linkage {
 /// Programs by name: where they are on this machine.
 pub(crate) type Programs = BTreeMap<String, PathBuf>;
 
-/// The tests of the library that machines run; `lib` are its unit tests.
-const TESTS: &[&str] = &[
-    "machine",
-    "instructions",
-    "abort_points",
-    "rcu",
-    "service",
-    "fork",
-    "stress",
-    "surroundings",
-];
-
 /// The settings of one build.
 #[derive(Debug)]
 pub(crate) struct Build {
@@ -119,13 +107,13 @@ impl Build {
 
     /// Builds everything.
     pub(crate) fn programs(&self) -> Result<Programs> {
-        let mut tests = vec!["-p", "stillpoint", "--lib"];
-        tests.extend(TESTS.iter().flat_map(|test| ["--test", *test]));
-        let mut programs = self.cargo("test", &tests)?;
-        let tools = ["-p", "vm-init", "-p", "torture", "-p", "torture-broken", "--bins"];
-        programs.extend(self.cargo("build", &tools)?);
-        programs.extend(self.cargo("build", &["-p", "stillpoint", "--example", "doctor"])?);
-        let mutants = self.cargo("test", &["-p", "stillpoint-mutant-tests", "--tests"])?;
+        // The library's unit tests are `lib`.
+        let mut programs = self.cargo("test", &["-p", "vm-programs", "--lib", "--test", "*"])?;
+        let tools = ["vm-init", "vm-programs", "torture", "torture-broken"];
+        let of_tools = tools.iter().flat_map(|name| ["-p", *name]).chain(["--bins"]);
+        programs.extend(self.cargo("build", &of_tools.collect::<Vec<_>>())?);
+        let mutants =
+            self.cargo("test", &["-p", "stillpoint-mutant-tests", "--test", "abort_points"])?;
         programs.extend(mutants.into_iter().map(|(name, path)| (format!("mutants-{name}"), path)));
         Ok(programs)
     }
