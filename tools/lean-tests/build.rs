@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-#[path = "../../../build.rs"]
+#[path = "../../build.rs"]
 mod base;
 
 fn main() {
-    base::build(Path::new("../../.."), true);
+    base::build(Path::new("../.."), true);
 }
