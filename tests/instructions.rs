@@ -20,6 +20,7 @@ use stillpoint::rcu;
 use stillpoint::rseq::cache;
 use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
+use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::{Table, claim};
 use stillpoint::rseq::stack::{self, Link, TurnedAway};
 use stillpoint::rseq::word::{add, replace};
@@ -28,7 +29,7 @@ const PLAIN: Order = Order::Plain;
 /// On x86-64, a plain store as well.
 const RELEASE: Order = Order::Ordered;
 
-const CLAIMS: [Claim; 12] = [
+const CLAIMS: [Claim; 14] = [
     Claim { function: "audited_stack_push", commits: &[PLAIN] },
     Claim { function: "audited_stack_pop", commits: &[PLAIN] },
     Claim { function: "audited_stack_take", commits: &[PLAIN] },
@@ -41,6 +42,8 @@ const CLAIMS: [Claim; 12] = [
     Claim { function: "audited_add", commits: &[PLAIN] },
     Claim { function: "audited_replace", commits: &[RELEASE] },
     Claim { function: "audited_part_add", commits: &[PLAIN] },
+    Claim { function: "audited_ring_reserve", commits: &[RELEASE] },
+    Claim { function: "audited_ring_copy", commits: &[RELEASE] },
 ];
 
 type Taken = Result<Option<NonNull<Link>>, TurnedAway>;
@@ -117,6 +120,18 @@ fn audited_cache_pop(place: &Place) -> Option<NonZero<usize>> {
     unsafe { cache::pop(place) }
 }
 
+#[inline(never)]
+fn audited_ring_copy(cpu: u32, head: &AtomicU64, at: &AtomicU64, record: &Record) -> bool {
+    // SAFETY: never called.
+    unsafe { ring::copy(cpu, head, 0, 1, at, record) }
+}
+
+#[inline(never)]
+fn audited_ring_reserve(cpu: u32, head: &AtomicU64, at: &AtomicU64, header: u64) -> bool {
+    // SAFETY: never called.
+    unsafe { ring::reserve(cpu, head, 0, 1, at, header, 2) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -137,6 +152,8 @@ fn own() -> Image {
     black_box(audited_stack_take as fn(&Place) -> Taken);
     black_box(audited_cache_push as fn(&Place, NonZero<usize>) -> bool);
     black_box(audited_cache_pop as fn(&Place) -> Option<NonZero<usize>>);
+    black_box(audited_ring_copy as fn(u32, &AtomicU64, &AtomicU64, &Record) -> bool);
+    black_box(audited_ring_reserve as fn(u32, &AtomicU64, &AtomicU64, u64) -> bool);
     black_box(audited_section as fn());
     let path = std::env::current_exe().unwrap();
     Image::load(&std::fs::read(path).unwrap()).unwrap()
@@ -156,18 +173,18 @@ fn a_read_side_critical_section_is_as_claimed() {
     if cfg!(any(debug_assertions, feature = "debug-readers")) {
         return println!("SKIPPED a whole section: this build records its readers");
     }
-    let claim = Claim { function: "audited_section", commits: &[PLAIN, RELEASE] };
+    let claim = Claim { function: "audited_section", commits: &[PLAIN, RELEASE], staged: 0 };
     assert_eq!(faults(&own(), &claim), [""; 0]);
 }
 
 fn assert_found(sketch: &Sketch, commit: &'static [Order], fault: &str) {
-    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit, staged: 0 };
     let found = faults(&sketch.build(), &claim);
     assert!(found.iter().any(|f| f.contains(fault)), "{fault:?} not in {found:#?}: {sketch:x?}");
 }
 
 fn assert_clean(sketch: &Sketch, commit: &'static [Order]) {
-    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit, staged: 0 };
     assert_eq!(faults(&sketch.build(), &claim), [""; 0], "{sketch:x?}");
 }
 

@@ -14,9 +14,9 @@ use crate::sync::{AtomicU64, Ordering};
 use std::ptr::NonNull;
 
 #[cfg(not(stillpoint_loom))]
-pub(super) use mapped::{give_back, take};
+pub(super) use mapped::{give_back, take, unmap_words, words};
 #[cfg(stillpoint_loom)]
-pub(super) use modelled::{give_back, take};
+pub(super) use modelled::{give_back, take, unmap_words, words};
 
 /// No item is larger.
 pub(super) const LARGEST: usize = STRIDE / 2;
@@ -83,7 +83,7 @@ mod mapped {
     use crate::rseq::part::{STRIDE, WORD};
     use std::alloc::{Layout, handle_alloc_error};
     use std::ptr::{NonNull, null_mut};
-    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
     use std::sync::{Mutex, TryLockError};
 
     /// At the start of the rest; no item begins there.
@@ -201,6 +201,23 @@ mod mapped {
         }
     }
 
+    /// A mapping of one's own, of so many words, all zero. Async-signal-safe.
+    pub(in crate::percpu) fn words(words: usize) -> Option<NonNull<AtomicU64>> {
+        let (bytes, mut mapped) = (words.checked_mul(size_of::<AtomicU64>())?, None);
+        masked(|| mapped = map(bytes));
+        NonNull::new(mapped?.cast())
+    }
+
+    /// Gives back what [`words`] gave.
+    ///
+    /// # Safety
+    ///
+    /// It came from there, with this size, and nobody uses it any more.
+    pub(in crate::percpu) unsafe fn unmap_words(first: NonNull<AtomicU64>, words: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { libc::munmap(first.as_ptr().cast(), words * size_of::<AtomicU64>()) };
+    }
+
     /// Fresh pages. There are fewer than 2^16 CPUs, so nothing overflows.
     fn map(bytes: usize) -> Option<*mut u8> {
         let (access, kind) =
@@ -236,6 +253,17 @@ mod modelled {
             }
         }
         first
+    }
+
+    pub(in crate::percpu) fn words(words: usize) -> Option<NonNull<AtomicU64>> {
+        let all: Box<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        NonNull::new(Box::into_raw(all).cast())
+    }
+
+    pub(in crate::percpu) unsafe fn unmap_words(first: NonNull<AtomicU64>, words: usize) {
+        let all = std::ptr::slice_from_raw_parts_mut(first.as_ptr(), words);
+        // SAFETY: from `words`, with this length.
+        drop(unsafe { Box::from_raw(all) });
     }
 
     pub(in crate::percpu) unsafe fn give_back(first: NonNull<u8>, size: usize) {

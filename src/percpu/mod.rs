@@ -5,6 +5,7 @@
 //! * [`Histogram`]: how often which values occurred, counted the same way.
 //! * [`Pool`]: memory for values of one type.
 //! * [`Stack`]: free lists of boxes; [`RawStack`]: of nodes in memory of your own.
+//! * [`Ring`]: records that many threads write and one reads, in order of time.
 //!
 //! What threads keep for themselves grows with threads, and is lost with them. What all
 //! share bounces between caches. What belongs to a CPU grows with the machine, stays in its cache, and a
@@ -22,6 +23,7 @@ mod raw_stack;
 mod remote;
 mod shared;
 mod stack;
+mod ring;
 
 #[cfg(not(stillpoint_loom))]
 mod histogram;
@@ -38,6 +40,11 @@ pub use crate::rseq::stack::Link;
 pub use counter::Counter;
 #[cfg(not(stillpoint_loom))]
 pub use histogram::{Distribution, Histogram};
+pub use ring::{
+    Consumer, ConsumerTaken, Entry, Loss, Merged, Policy, PushError, Record, Reservation, Ring,
+};
+#[cfg(not(stillpoint_loom))]
+pub use ring::{ConsumerOf, RingOf};
 #[cfg(not(stillpoint_loom))]
 pub use pool::Pool;
 #[cfg(not(stillpoint_loom))]

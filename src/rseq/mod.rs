@@ -13,6 +13,7 @@
 //! * `ids`: the numbers that the kernel keeps there.
 //! * [`part`]: sequences on a CPU's part of something.
 //! * [`reader`]: the sequences that mark a read-side critical section.
+//! * [`ring`]: the sequences that append to a ring of a CPU.
 //! * [`slot`]: the sequence by which a reader claims a slot for a lock.
 //! * [`stack`]: sequences on a list of nodes that each CPU has.
 //! * [`word`]: sequences on one word of a CPU.
@@ -33,6 +34,7 @@ pub mod cache;
 pub(crate) mod ids;
 pub mod part;
 pub mod reader;
+pub mod ring;
 pub mod slot;
 pub mod stack;
 pub mod word;

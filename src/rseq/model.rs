@@ -19,6 +19,7 @@ pub mod list;
 
 use super::part::{Place, STRIDE};
 use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
+use super::ring::Record;
 use super::slot::{SlotLine, Table};
 use crate::machine::Tier;
 use crate::sync::mutant::{Mutant, broken};
@@ -222,6 +223,73 @@ pub unsafe fn add_to_part(place: &Place, at: usize, n: u64) -> bool {
     let word = unsafe { &*first.add(script.cpu * STRIDE + at).cast::<AtomicU64>() };
     // Two operations: the token makes them one, as the section does.
     word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    true
+}
+
+/// The modelled append of a whole record. An abort would only repeat it, so it is one step.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn append_copy(
+    cpu: u32,
+    head: &AtomicU64,
+    old: u64,
+    new: u64,
+    at: *const AtomicU64,
+    record: &Record,
+) -> bool {
+    if limit() != Tier::Rseq || current_cpu() != Some(cpu) {
+        return false;
+    }
+    let Ok(_token) = TOKENS[cpu as usize].lock() else { return false };
+    if head.load(Ordering::Relaxed) != old {
+        return false;
+    }
+    if broken(Mutant::RingCommitFirst) {
+        head.store(new, Ordering::Release);
+    }
+    // SAFETY: the caller's promise: these words are there.
+    unsafe {
+        (*at).store(record.header, Ordering::Relaxed);
+        (*at.add(1)).store(record.stamp, Ordering::Relaxed);
+        for word in 0..record.whole / 8 {
+            let value = record.from.cast::<u64>().add(word).read_unaligned();
+            (*at.add(2 + word)).store(value, Ordering::Relaxed);
+        }
+        (*record.end).store(record.last.assume_init(), Ordering::Relaxed);
+    }
+    head.store(new, Ordering::Release);
+    true
+}
+
+/// The modelled append of a record's head.
+///
+/// # Safety
+///
+/// As for the real one.
+pub unsafe fn append_head(
+    cpu: u32,
+    head: &AtomicU64,
+    old: u64,
+    new: u64,
+    at: *const AtomicU64,
+    header: u64,
+    stamp: u64,
+) -> bool {
+    if limit() != Tier::Rseq || current_cpu() != Some(cpu) {
+        return false;
+    }
+    let Ok(_token) = TOKENS[cpu as usize].lock() else { return false };
+    if head.load(Ordering::Relaxed) != old {
+        return false;
+    }
+    // SAFETY: the caller's promise: these words are there.
+    unsafe {
+        (*at).store(header, Ordering::Relaxed);
+        (*at.add(1)).store(stamp, Ordering::Relaxed);
+    }
+    head.store(new, Ordering::Release);
     true
 }
 

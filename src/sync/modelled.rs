@@ -104,6 +104,17 @@ pub(crate) fn wake(
     LOT.1.notify_all();
 }
 
+/// Sleeps until [`rouse`] is called for `word`, unless that does not hold `value`.
+pub(crate) fn doze(word: &AtomicU32, value: u32, _: Option<std::time::Duration>) {
+    let key = std::ptr::from_ref(word).cast();
+    park(key, 0, None, || word.load(Ordering::Relaxed) == value);
+}
+
+/// Wakes who [dozes](doze).
+pub(crate) fn rouse(word: &AtomicU32) {
+    wake(std::ptr::from_ref(word).cast(), |_| Choice::Wake, |_| 0);
+}
+
 /// Nobody spins: the others are let run.
 #[derive(Debug)]
 pub(crate) struct SpinWait;

@@ -76,6 +76,20 @@ pub enum Mutant {
     NextOutsideSection,
     /// A pop from a shared list compares and exchanges its top.
     PopByExchange,
+    /// A record is published before it is copied.
+    RingCommitFirst,
+    /// The header that commits a record does not release.
+    RingPlainHeader,
+    /// Who commits a record wakes nobody.
+    RingNoWake,
+    /// A consumer leaves old bytes where headers will be awaited.
+    RingNotCleared,
+    /// A consumer gives space back before it has read what is there.
+    RingEarlyTail,
+    /// A consumer that merges looks at each lane once.
+    RingOneLook,
+    /// One drop in a hundred is not counted.
+    RingUncounted,
     /// A reader that ends removes a token by a plain store.
     TokenByStore,
     /// A claim that was too late, and whose token somebody removed, removes no other.

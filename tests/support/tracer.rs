@@ -20,12 +20,14 @@ mod lists;
 use lists::{Act, Lists};
 use std::ffi::c_void;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
 use stillpoint::rseq::part::{self, STRIDE};
 use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
+use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::{SlotLine, Table, claim};
 use stillpoint::rseq::word::{add, replace};
 
@@ -52,6 +54,8 @@ struct Arena {
     /// Operations the child completed, attempts it made.
     done: AtomicU64,
     attempts: AtomicU64,
+    /// Records of its that somebody else has overwritten.
+    torn: AtomicU64,
     /// The descriptor the child planted last.
     descriptor: AtomicPtr<Descriptor>,
 }
@@ -59,6 +63,16 @@ struct Arena {
 /// A CPU's part; it counts in its first words.
 #[repr(C)]
 struct Part([AtomicU64; STRIDE / 8]);
+
+/// Words of a record: header, stamp, bytes.
+const RECORD: usize = 6;
+
+impl Part {
+    /// The record that is published by counting on from `count`.
+    fn record(&self, count: u64) -> &[AtomicU64] {
+        &self.0[16..].as_chunks::<RECORD>().0[count as usize % 512]
+    }
+}
 
 /// `struct rseq_cs`.
 #[repr(C)]
@@ -90,10 +104,12 @@ enum Place {
     InPart,
     /// A list, or an array.
     InList(Act),
+    /// A counter in a part, with a record behind it for each count.
+    Head,
     /// The first free slot; its count is how many hold the phase's id.
     Slot,
 }
-use Place::{InList, InPart, Slot, Word};
+use Place::{Head, InList, InPart, Slot, Word};
 
 /// The id that stands for a phase.
 fn id(phase: usize) -> u64 {
@@ -105,7 +121,7 @@ const fn on_list(name: &'static str, act: Act, attempt: extern "C" fn(&Arena) ->
     Sequence { name, attempt, commits_to: InList(act), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 12] = [
+pub(crate) const SEQUENCES: [Sequence; 14] = [
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),
     on_list("stack_take", Act::Take, attempt_take),
@@ -142,6 +158,13 @@ pub(crate) const SEQUENCES: [Sequence; 12] = [
         commits_to: InPart,
         follows_phase: false,
     },
+    Sequence {
+        name: "ring_reserve",
+        attempt: attempt_reserve,
+        commits_to: Head,
+        follows_phase: false,
+    },
+    Sequence { name: "ring_copy", attempt: attempt_copy, commits_to: Head, follows_phase: false },
     Sequence {
         name: "word_replace",
         attempt: attempt_replace,
@@ -207,6 +230,37 @@ extern "C" fn attempt_claim(arena: &Arena) -> bool {
 extern "C" fn attempt_part_add(arena: &Arena) -> bool {
     // SAFETY: the place describes the arena's parts, which stay mapped.
     unsafe { part::add(&arena.place, 0, 1) }
+}
+
+#[inline(never)]
+extern "C" fn attempt_reserve(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    let part = &arena.parts[cpu as usize];
+    let count = part.0[0].load(SeqCst);
+    let record = part.record(count);
+    // SAFETY: a head of that CPU, to which only sequences on it store, and the adversary.
+    let done = unsafe { ring::reserve(cpu, &part.0[0], count, count + 1, &record[0], 7, 8) };
+    if done {
+        arena.check(&record[..2], [7, 8]);
+    }
+    done
+}
+
+#[inline(never)]
+extern "C" fn attempt_copy(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    let part = &arena.parts[cpu as usize];
+    let count = part.0[0].load(SeqCst);
+    let record = part.record(count);
+    let from = [9_u64, 10, 11];
+    let (last, end) = (MaybeUninit::new(12), &raw const record[5]);
+    let what = Record { header: 7, stamp: 8, from: from.as_ptr().cast(), whole: 24, last, end };
+    // SAFETY: as above; the source is there.
+    let done = unsafe { ring::copy(cpu, &part.0[0], count, count + 1, &record[0], &what) };
+    if done {
+        arena.check(record, [7, 8, 9, 10, 11, 12]);
+    }
+    done
 }
 
 /// The CPU the thread was on a moment ago.
@@ -294,7 +348,7 @@ impl Arena {
     fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot | InPart | InList(_) => 0,
+            Slot | InPart | InList(_) | Head => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -303,7 +357,7 @@ impl Arena {
     fn sum_of(&self, cpu: usize, phase: usize, place: Place) -> u64 {
         match place {
             Word(word) => word(&self.lines[cpu + 1].phases[phase]).load(SeqCst),
-            InPart => self.parts[cpu].0[phase].load(SeqCst),
+            InPart | Head => self.parts[cpu].0[phase].load(SeqCst),
             InList(act) if phase == 0 => self.lists.count(cpu, act),
             InList(_) => 0,
             Slot => {
@@ -324,6 +378,13 @@ impl Arena {
                     self.parts[cpu].0[phase].fetch_add(1, SeqCst);
                 }
                 InList(act) => self.lists.interfere(cpu, act),
+                Head => {
+                    let count = self.parts[cpu].0[phase].load(SeqCst);
+                    for word in self.parts[cpu].record(count) {
+                        word.store(u64::MAX, SeqCst);
+                    }
+                    self.parts[cpu].0[phase].store(count + 1, SeqCst);
+                }
                 Slot => {
                     let mut slots = self.slot_lines[cpu].slots.iter();
                     let free = slots.find(|slot| slot.load(SeqCst) == 0);
@@ -332,6 +393,13 @@ impl Arena {
             }
         }
         INTERFERED as u64
+    }
+
+    /// Counts a record that is not as it was written.
+    fn check<const N: usize>(&self, record: &[AtomicU64], expected: [u64; N]) {
+        if !record.iter().zip(expected).all(|(word, expected)| word.load(SeqCst) == expected) {
+            self.torn.fetch_add(1, SeqCst);
+        }
     }
 
     /// The child: one operation, stop, one operation, stop.
@@ -640,10 +708,13 @@ fn try_stop(
         return Err(io::Error::other(format!("signal {signal} instead of the stop")));
     }
     let restarted = arena.attempts.load(SeqCst) != attempts;
+    let torn = arena.torn.swap(0, SeqCst) != 0;
     Ok(if sums() != expected {
         Err(format!("counts {:?}, expected {expected:?}", sums()))
     } else if lands_on.is_some_and(|(cpu, n)| arena.sum_of(cpu, lands_in, place) != n) {
         Err("committed on the line of another CPU".to_owned())
+    } else if torn {
+        Err("published a record that is not its own".to_owned())
     } else if committed && stop.at < section.end {
         Err("committed inside the section".to_owned())
     } else if section.contains(&stop.at) && !restarted {
