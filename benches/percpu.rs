@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench percpu               criterion's groups, then the summary
 //! cargo bench --bench percpu -- summary    the summary alone, two minutes
+//! cargo bench --bench percpu -- summary records    a part of it: counts, objects or records
 //! cargo bench --bench percpu -- add        criterion alone, with its own options
 //! cargo bench --bench percpu --features peers/allocators    with mimalloc and jemalloc
 //! ```
@@ -49,11 +50,15 @@ fn main() {
     let (cargo, asked): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|arg| arg == "--bench");
     let cpus = clock::allowed_cpus();
-    if asked != ["summary"] {
+    let asked: Vec<_> = asked.iter().map(String::as_str).collect();
+    if asked.first() != Some(&"summary") {
         criterion_groups(&cpus);
     }
-    if asked == ["summary"] || (asked.is_empty() && !cargo.is_empty()) {
-        summary::print(&cpus);
+    match asked[..] {
+        ["summary", part] => summary::print(&cpus, part),
+        ["summary"] => summary::print(&cpus, ""),
+        [] if !cargo.is_empty() => summary::print(&cpus, ""),
+        _ => {}
     }
 }
 

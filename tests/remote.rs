@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use stillpoint::Tier;
-use stillpoint::percpu::{RawPerCpu, offline_cpus};
+use stillpoint::percpu::{Counter, Node, Pool, RawPerCpu, Ring, Stack, offline_cpus};
 use stillpoint::rseq::{cache, part, stack};
 use stress::{Numbers, cpus};
 
@@ -155,6 +155,72 @@ fn cpus_that_are_offline() {
     let offline: Vec<_> = offline_cpus().collect();
     assert!(offline.iter().all(|cpu| *cpu < slots() && !cpus::allowed().contains(cpu)));
     println!("offline: {offline:?}");
+}
+
+/// Gives a CPU back that was taken offline.
+struct Offline(String);
+
+impl Offline {
+    fn take(cpu: usize) -> Offline {
+        let switch = format!("/sys/devices/system/cpu/cpu{cpu}/online");
+        std::fs::write(&switch, "0").unwrap_or_else(|error| panic!("{switch}: {error}"));
+        Offline(switch)
+    }
+}
+
+impl Drop for Offline {
+    fn drop(&mut self) {
+        std::fs::write(&self.0, "1").unwrap();
+    }
+}
+
+/// A CPU goes offline with all that it keeps, and others take it over.
+#[test]
+#[ignore = "takes a CPU offline: for machines of one's own"]
+fn what_a_cpu_keeps_that_goes_offline() {
+    let cpu = *cpus::allowed().last().unwrap();
+    let (stack, pool, numbers) = (Stack::new(), Pool::new(), Numbers::new());
+    let (counter, ring) = (Counter::new(), Ring::new(4096));
+    for round in 1..=3 {
+        let boxes: Vec<_> = (0..10).map(|n| pool.boxed(n)).collect();
+        let ours: Vec<_> = (0..10).map(|_| numbers.get()).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(cpus::restrict(0, &[cpu]));
+                (0..10).for_each(|n| stack.push(Box::new(Node::new(n))));
+                drop(boxes);
+                ours.into_iter().for_each(|number| numbers.put(number));
+                counter.add(10);
+                ring.push(b"goes offline").unwrap();
+            });
+        });
+        let there = on_rseq("what that CPU keeps");
+        if there {
+            assert_eq!((pool.statistics().caches[cpu].cached, numbers.kept(cpu)), (10, 10));
+        }
+        let offline = Offline::take(cpu);
+        assert!(offline_cpus().any(|other| other == cpu));
+        // It comes back in the middle of the last round.
+        let offline = (round < 3).then_some(offline);
+        if there {
+            assert_eq!(stack.drain(cpu).count(), 10);
+            assert_eq!(numbers.take_back(cpu), 10);
+            offline_cpus().for_each(|cpu| pool.drain(cpu));
+            pool.drain(cpu);
+            let seen = pool.statistics();
+            assert_eq!((seen.caches[cpu].cached, seen.cells), (0, seen.cached() + seen.depot));
+        } else {
+            assert_eq!(stack.drain_all().count(), 10);
+        }
+        assert_eq!(counter.sum_exact(), round * 10);
+        let mut consumer = ring.consumer().unwrap();
+        assert_eq!(consumer.pop(|record| record.bytes.len()), Some(12));
+        assert!(consumer.pop(|_| ()).is_none());
+        // What was taken over is used.
+        assert!((0..10).all(|_| numbers.get().get() <= 20 * round as usize));
+        drop(offline);
+        assert!(offline_cpus().all(|other| other != cpu));
+    }
 }
 
 /// `STILLPOINT_STRESS_SECONDS` says how long.

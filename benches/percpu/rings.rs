@@ -20,8 +20,13 @@ pub(crate) const PEERS: [&str; 6] =
     [RING, RING_STAMPED, ARRAY_QUEUE, THINGBUF, SYNC_CHANNEL, CHANNEL];
 pub(crate) const SIZES: [usize; 3] = [8, 64, 512];
 
-/// Records that fit at once.
-const CAPACITY: usize = 4096;
+/// Records that fit at once; so many bytes, if they are large.
+const CAPACITY: usize = 1 << 16;
+const BYTES: usize = 8 << 20;
+
+const fn capacity(size: usize) -> usize {
+    if CAPACITY * size > BYTES { BYTES / size } else { CAPACITY }
+}
 
 /// One consumer at a time drains it; anyone pushes.
 trait Queue<const N: usize>: Sync {
@@ -116,16 +121,16 @@ fn received<const N: usize>(from: &Mutex<Receiver<[u8; N]>>) -> u64 {
 fn made<const N: usize>(name: &str) -> Box<dyn Queue<N>> {
     let ours = |stamped| {
         // Each CPU has room for all.
-        let bytes = (CAPACITY * (N + 16)).next_power_of_two();
+        let bytes = (capacity(N) * (N + 16)).next_power_of_two();
         Box::new(Ours { ring: Ring::new(bytes), stamped })
     };
     match name {
         RING => ours(false),
         RING_STAMPED => ours(true),
-        ARRAY_QUEUE => Box::new(ArrayQueue::new(CAPACITY)),
-        THINGBUF => Box::new(ThingBuf::<Thing<N>>::new(CAPACITY)),
+        ARRAY_QUEUE => Box::new(ArrayQueue::new(capacity(N))),
+        THINGBUF => Box::new(ThingBuf::<Thing<N>>::new(capacity(N))),
         SYNC_CHANNEL => {
-            let (to, from) = sync_channel(CAPACITY);
+            let (to, from) = sync_channel(capacity(N));
             Box::new(Bounded(to, Mutex::new(from)))
         }
         _ => {
@@ -232,12 +237,12 @@ pub(crate) fn burst(name: &str, size: usize, producers: usize, cpus: &[usize]) -
 }
 
 fn burst_of<const N: usize>(queue: &dyn Queue<N>, producers: usize, cpus: &[usize]) -> [f64; 2] {
-    const ROUNDS: usize = 5;
+    const ROUNDS: usize = 3;
     let record = [7; N];
     let (mut produced, mut consumed, mut count) = (Duration::ZERO, Duration::ZERO, 0);
     // The first one is for nothing: it touches all memory.
     for round in 0..ROUNDS {
-        let each = (CAPACITY - producers) / producers;
+        let each = (capacity(N) - producers) / producers;
         let push = |_| {
             for _ in 0..each {
                 assert!(queue.push(black_box(&record)), "there is room");

@@ -20,25 +20,31 @@ const SUMS: u64 = 50;
 const ROUNDS_OF_THREADS: usize = 31;
 const BY_THREADS: u64 = 2_000_000;
 
-/// Measures and prints everything that is claimed.
-pub(crate) fn print(cpus: &[usize]) {
+/// Measures and prints everything that is claimed, or a part of it.
+pub(crate) fn print(cpus: &[usize], part: &str) {
+    let wanted = |name| part.is_empty() || part == name;
     let machine = stillpoint::machine();
     println!("\nSummary on tier {}: {}", machine.tier(), machine.reason());
     println!("Medians of {ROUNDS} interleaved rounds; ratios with their quartiles.");
     // In a thread of its own, since pinning lasts.
-    std::thread::scope(|scope| {
-        scope.spawn(|| alone(cpus)).join().expect("measuring does not panic");
-    });
-    threads(cpus);
-    std::thread::scope(|scope| {
-        scope.spawn(|| objects_alone(cpus)).join().expect("measuring does not panic");
-    });
-    objects_by_threads(cpus);
-    records(cpus);
+    let alone = |work: fn(&[usize])| {
+        std::thread::scope(|s| s.spawn(|| work(cpus)).join().expect("measuring does not panic"));
+    };
+    if wanted("counts") {
+        alone(counts_alone);
+        threads(cpus);
+    }
+    if wanted("objects") {
+        alone(objects_alone);
+        objects_by_threads(cpus);
+    }
+    if wanted("records") {
+        records(cpus);
+    }
 }
 
 /// One thread, bound to the first CPU.
-fn alone(cpus: &[usize]) {
+fn counts_alone(cpus: &[usize]) {
     if let Some(&cpu) = cpus.first() {
         clock::pin(cpu);
     }
@@ -189,7 +195,7 @@ fn records(cpus: &[usize]) {
     for size in rings::SIZES {
         for producers in THREADS {
             let rounds =
-                interleaved(15, PEERS.len(), |i| rings::burst(PEERS[i], size, producers, cpus));
+                interleaved(5, PEERS.len(), |i| rings::burst(PEERS[i], size, producers, cpus));
             let best = |at: usize| {
                 let median = |i: usize| quartiles(rounds[i].iter().map(|of| of[at]).collect())[1];
                 (0..PEERS.len()).map(median).collect::<Vec<_>>()

@@ -28,13 +28,9 @@ mod stack;
 
 #[cfg(not(stillpoint_loom))]
 mod histogram;
-#[cfg(not(stillpoint_loom))]
 mod pool;
-#[cfg(not(stillpoint_loom))]
 mod pool_box;
-#[cfg(not(stillpoint_loom))]
 mod pool_cells;
-#[cfg(not(stillpoint_loom))]
 mod pool_limits;
 #[cfg(not(stillpoint_loom))]
 mod raw_per_cpu;
@@ -45,11 +41,8 @@ pub use crate::rseq::stack::Link;
 pub use counter::Counter;
 #[cfg(not(stillpoint_loom))]
 pub use histogram::{Distribution, Histogram};
-#[cfg(not(stillpoint_loom))]
 pub use pool::Pool;
-#[cfg(not(stillpoint_loom))]
 pub use pool_box::PoolBox;
-#[cfg(not(stillpoint_loom))]
 pub use pool_limits::{PoolCache, PoolLimits, PoolStatistics};
 #[cfg(not(stillpoint_loom))]
 pub use raw_per_cpu::{RawPart, RawPerCpu, offline_cpus};

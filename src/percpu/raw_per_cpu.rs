@@ -301,8 +301,9 @@ impl RawPerCpu {
     /// if words.attempt(|place| unsafe { part::add(place, 8, 7) }.then_some(())).is_none() {
     ///     words.shared().word(1).fetch_add(7, Relaxed);
     /// }
-    /// let all = words.closed(|words| words.iter().map(|part| part.word(1).swap(0, Relaxed)).sum());
-    /// assert_eq!(all, 7_u64);
+    /// let take = |words: &RawPerCpu| words.iter().map(|part| part.word(1).swap(0, Relaxed)).sum();
+    /// let all: u64 = words.closed(take);
+    /// assert_eq!(all, 7);
     /// ```
     pub fn closed<R>(&self, f: impl FnOnce(&RawPerCpu) -> R) -> R {
         self.made();

@@ -60,6 +60,7 @@ impl Numbers {
     }
 
     /// How many each CPU keeps.
+    #[allow(dead_code, reason = "the mutants do not ask")]
     pub(crate) fn kept(&self, cpu: usize) -> usize {
         self.free.get(cpu).map_or(0, |part| part.word(1).load(Relaxed) as usize)
     }

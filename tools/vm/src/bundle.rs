@@ -72,6 +72,11 @@ const TESTS: &[&str] = &[
     "fork",
     "stress",
     "surroundings",
+    "percpu_stress",
+    "stack",
+    "pool",
+    "remote",
+    "ring",
 ];
 
 /// The settings of one build.
