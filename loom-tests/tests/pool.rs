@@ -185,7 +185,7 @@ models! {
     trimmed_rseq: 3, emptied(trim, registered);
     shrunk_rseq: 3, emptied(shrink, registered);
     shrunk_lost_abort: 3, emptied(shrink, model::lose_an_abort);
-    drained_and_shrunk: 3, emptied_by_two(drain, shrink);
+    drained_and_shrunk: 2, emptied_by_two(drain, shrink);
     trimmed_by_two: 3, emptied_by_two(trim, trim);
     used_on_one_cpu: 3, used(Tier::Rseq, [0, 0], registered);
     used_on_two: 3, used(Tier::Rseq, [0, 1], registered);

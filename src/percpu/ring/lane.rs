@@ -169,7 +169,8 @@ impl<'a> Lane<'a> {
     #[inline(always)]
     fn space_before(&self, tail: u64, head: u64, size: u64) -> Space {
         // A head that is older than the tail will not be found again, whatever we say.
-        let free = self.capacity - head.saturating_sub(tail);
+        // A tail that is so old that the head has passed it by more than there is says nothing.
+        let free = self.capacity.saturating_sub(head.saturating_sub(tail));
         let rest = self.capacity - (head & (self.capacity - 1));
         if size <= rest.min(free) {
             Space::Here(head + size)
