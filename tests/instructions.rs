@@ -173,18 +173,18 @@ fn a_read_side_critical_section_is_as_claimed() {
     if cfg!(any(debug_assertions, feature = "debug-readers")) {
         return println!("SKIPPED a whole section: this build records its readers");
     }
-    let claim = Claim { function: "audited_section", commits: &[PLAIN, RELEASE], staged: 0 };
+    let claim = Claim { function: "audited_section", commits: &[PLAIN, RELEASE] };
     assert_eq!(faults(&own(), &claim), [""; 0]);
 }
 
 fn assert_found(sketch: &Sketch, commit: &'static [Order], fault: &str) {
-    let claim = Claim { function: Sketch::FUNCTION, commits: commit, staged: 0 };
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
     let found = faults(&sketch.build(), &claim);
     assert!(found.iter().any(|f| f.contains(fault)), "{fault:?} not in {found:#?}: {sketch:x?}");
 }
 
 fn assert_clean(sketch: &Sketch, commit: &'static [Order]) {
-    let claim = Claim { function: Sketch::FUNCTION, commits: commit, staged: 0 };
+    let claim = Claim { function: Sketch::FUNCTION, commits: commit };
     assert_eq!(faults(&sketch.build(), &claim), [""; 0], "{sketch:x?}");
 }
 

@@ -105,6 +105,11 @@ fn a_fork_may_come_while_counters_come_and_go() {
 }
 
 #[test]
+fn a_fork_may_come_while_rings_are_written() {
+    in_each("fork while rings are written");
+}
+
+#[test]
 fn memory_does_not_grow_with_threads() {
     in_each("threads");
 }

@@ -1,71 +1,57 @@
 //! The stress tests of rings find what they are for.
 //!
-//! Each mutant runs in a process of its own, since one that hangs is aborted. What only shows under
-//! weak memory is the models' to find.
+//! What only shows under weak memory is the models' to find.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 #[path = "../../tests/support/ring_stress.rs"]
 mod stress;
+mod support;
 
-use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
-use stillpoint::mutant::{Mutant, choose};
+use stillpoint::mutant::Mutant;
 use stillpoint::percpu::Policy;
+use support::{outcome, watch};
 
-const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
-/// What a mutant has to show itself.
-const ROUNDS: u32 = 20;
+/// One of many rings.
 const TIME: Duration = Duration::from_millis(500);
-/// Who gets nowhere for so long hangs; in a library that is sound, much longer.
-const PATIENCE: Duration = Duration::from_secs(3);
 
-fn conserve(_: Duration) -> u64 {
-    let report = stress::conserve(Policy::DropNewest, TIME);
-    println!("{report:?}");
-    report.violations
-}
-
-fn overwrite(_: Duration) -> u64 {
-    let report = stress::conserve(Policy::OverwriteOldest, TIME);
-    println!("{report:?}");
-    report.violations
-}
-
-fn wake_up(patience: Duration) -> u64 {
-    stress::wake_up(2000, patience)
-}
-
-type Stress = fn(Duration) -> u64;
-
-/// Runs this test again, as a process that chooses the mutant; says how that ended.
-fn outcome(test: &str, mutant: Mutant, how: Stress) -> ExitStatus {
-    if std::env::var_os(CHILD).is_some() {
-        choose(mutant);
-        let sound = mutant == Mutant::None;
-        let (rounds, patience) = if sound { (2, 20 * PATIENCE) } else { (ROUNDS, PATIENCE) };
-        for _ in 0..rounds {
-            if how(patience) > 0 {
-                // Not a panic: the harness would have to get out of a broken process.
-                std::process::exit(3);
-            }
-        }
-        std::process::exit(0);
-    }
-    // One after the other: they take all CPUs there are.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+/// Ring after ring, until one has a violation.
+fn conserve(policy: Policy, time: Duration, patience: Duration) -> u64 {
+    static RINGS: AtomicU64 = AtomicU64::new(0);
+    watch(patience, || RINGS.load(Ordering::Relaxed));
     let begin = Instant::now();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    println!("{mutant:?}: {} after {:?}", child.status, begin.elapsed());
-    print!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-    child.status
+    while begin.elapsed() < time {
+        let report = stress::conserve(policy, TIME);
+        println!("{report:?}");
+        assert_ne!(report.read, 0);
+        if report.violations > 0 {
+            return report.violations;
+        }
+        RINGS.fetch_add(1, Ordering::Relaxed);
+    }
+    0
+}
+
+fn drop_newest(time: Duration, patience: Duration) -> u64 {
+    conserve(Policy::DropNewest, time, patience)
+}
+
+fn overwrite_oldest(time: Duration, patience: Duration) -> u64 {
+    conserve(Policy::OverwriteOldest, time, patience)
+}
+
+fn wake_up(time: Duration, patience: Duration) -> u64 {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        let violations = stress::wake_up(200, patience);
+        if violations > 0 {
+            return violations;
+        }
+    }
+    0
 }
 
 macro_rules! caught {
@@ -77,31 +63,30 @@ macro_rules! caught {
                     println!("SKIPPED {}: no tier {}", stringify!($name), Tier::$lowest);
                     return;
                 }
-                let status = outcome(stringify!($name), Mutant::$mutant, $how);
-                assert!(!status.success(), "not caught");
+                assert!(!outcome(stringify!($name), Mutant::$mutant, $how).success(), "not caught");
             }
         )*
     };
 }
 
 caught! {
-    commit_first: RingCommitFirst, Rseq, conserve;
-    early_tail: RingEarlyTail, Fence, conserve;
-    uncounted: RingUncounted, Fence, conserve;
-    uncounted_overwriting: RingUncounted, Fence, overwrite;
-    no_abort: NoAbort, Rseq, conserve;
+    commit_first: RingCommitFirst, Rseq, drop_newest;
+    early_tail: RingEarlyTail, Fence, drop_newest;
+    uncounted: RingUncounted, Fence, drop_newest;
+    uncounted_overwriting: RingUncounted, Fence, overwrite_oldest;
+    no_abort: NoAbort, Rseq, drop_newest;
     no_wake: RingNoWake, Fence, wake_up;
 }
 
 /// Nothing is found where nothing is broken.
 #[test]
 fn none_is_lost() {
-    assert!(outcome("none_is_lost", Mutant::None, conserve).success());
+    assert!(outcome("none_is_lost", Mutant::None, drop_newest).success());
 }
 
 #[test]
 fn none_is_lost_overwriting() {
-    assert!(outcome("none_is_lost_overwriting", Mutant::None, overwrite).success());
+    assert!(outcome("none_is_lost_overwriting", Mutant::None, overwrite_oldest).success());
 }
 
 #[test]

@@ -11,11 +11,11 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread::{JoinHandle, scope, spawn};
-use stillpoint::percpu::{Counter, Histogram, PerCpu};
+use stillpoint::percpu::{Counter, Histogram, PerCpu, Policy, Ring};
 use stillpoint::rseq::area::{Registrar, ensure_registered, thread_area};
 use stillpoint::{Tier, current_cpu, machine};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 11] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 12] = [
     ("nothing", || {}),
     ("workload", workload),
     ("unregistered", unregistered),
@@ -24,6 +24,7 @@ pub(crate) const SCENARIOS: [(&str, fn()); 11] = [
     ("fork", fork),
     ("fork in exact sums", fork_in_exact_sums),
     ("fork while counters come and go", fork_while_counters_come_and_go),
+    ("fork while rings are written", fork_while_rings_are_written),
     ("threads", threads),
     ("many counters", many_counters),
     ("broadcasts", broadcasts),
@@ -311,6 +312,49 @@ fn fork_while_counters_come_and_go() {
         in_fork(|| {
             (0..4).for_each(|_| come_and_go());
             in_fork(come_and_go);
+        });
+    }
+    drop(beside);
+}
+
+/// In the child a CPU's ring may be stopped, by a record or a claim that nobody ends. Whoever writes
+/// or reads there goes on, and what is refused is counted.
+fn fork_while_rings_are_written() {
+    static KEEPS: Ring = Ring::new(1 << 12);
+    static OVERWRITES: Ring = Ring::with_policy(1 << 12, Policy::OverwriteOldest);
+    fn write(ring: &Ring, length: usize) -> u64 {
+        ring.push(&[7; 512][..length]).is_err().into()
+    }
+    let beside = Beside::start(|| {
+        for length in [9, 500] {
+            write(&KEEPS, length);
+            write(&OVERWRITES, length);
+        }
+        // Another one may have it.
+        if let Ok(mut consumer) = KEEPS.consumer() {
+            consumer.pop_merged(|_| ());
+        }
+    });
+    let mut consumer = OVERWRITES.consumer().unwrap();
+    let mut child = || {
+        for ring in [&KEEPS, &OVERWRITES] {
+            let before = ring.dropped();
+            let refused: u64 = (0..1000).map(|n| write(ring, n % 512)).sum();
+            assert_eq!(ring.dropped() - before, refused);
+        }
+        while consumer.pop_merged(|record| assert!(record.bytes.iter().all(|&b| b == 7))).is_some()
+        {
+        }
+        while consumer.pop(|record| assert!(record.bytes.iter().all(|&b| b == 7))).is_some() {}
+        let ring = Ring::new(64);
+        ring.push(&[1]).unwrap();
+        assert_eq!(ring.consumer().unwrap().recv(|record| record.bytes.len()), 1);
+    };
+    for _ in 0..25 {
+        beside.wait();
+        in_fork(|| {
+            child();
+            in_fork(&mut child);
         });
     }
     drop(beside);

@@ -305,7 +305,7 @@ impl Arena {
             let p = p.cast::<Arena>();
             (&raw mut (*p).act).write(match place {
                 InList(act) => act,
-                Word(_) | InPart | Slot => Act::Push,
+                Word(_) | InPart | Head | Slot => Act::Push,
             });
             &*p
         };

@@ -201,7 +201,8 @@ pub struct Loss {
 /// # Forks
 ///
 /// A child has a copy. What other threads were writing then stays unwritten there, and stops its
-/// CPU's ring.
+/// CPU's ring: that fills, and counts what is dropped. If another thread was the consumer, the copy
+/// has one for ever that nobody is.
 ///
 /// # Examples
 ///

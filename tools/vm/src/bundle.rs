@@ -68,15 +68,16 @@ const TESTS: &[&str] = &[
     "instructions",
     "abort_points",
     "rcu",
-    "service",
-    "fork",
-    "stress",
-    "surroundings",
+    "percpu",
     "percpu_stress",
     "stack",
     "pool",
     "remote",
     "ring",
+    "service",
+    "fork",
+    "stress",
+    "surroundings",
 ];
 
 /// The settings of one build.
@@ -124,13 +125,14 @@ impl Build {
 
     /// Builds everything.
     pub(crate) fn programs(&self) -> Result<Programs> {
-        let mut tests = vec!["-p", "stillpoint", "--lib"];
+        let mut tests = vec!["-p", "lean-tests", "--lib"];
         tests.extend(TESTS.iter().flat_map(|test| ["--test", *test]));
         let mut programs = self.cargo("test", &tests)?;
-        let tools = ["-p", "vm-init", "-p", "torture", "-p", "torture-broken", "--bins"];
-        programs.extend(self.cargo("build", &tools)?);
-        programs.extend(self.cargo("build", &["-p", "stillpoint", "--example", "doctor"])?);
-        let mutants = self.cargo("test", &["-p", "stillpoint-mutant-tests", "--tests"])?;
+        let tools = ["vm-init", "lean-tests", "torture", "torture-broken"];
+        let of_tools = tools.iter().flat_map(|name| ["-p", *name]).chain(["--bins"]);
+        programs.extend(self.cargo("build", &of_tools.collect::<Vec<_>>())?);
+        let mutants =
+            self.cargo("test", &["-p", "stillpoint-mutant-tests", "--test", "abort_points"])?;
         programs.extend(mutants.into_iter().map(|(name, path)| (format!("mutants-{name}"), path)));
         Ok(programs)
     }
