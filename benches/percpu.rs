@@ -1,9 +1,12 @@
-//! What it costs to know where one is, to count, and to record, beside what others use for it.
+//! What it costs to know where one is, to count, to record, to get memory and objects, and to hand
+//! on records, beside what others use for it.
 //!
 //! ```text
 //! cargo bench --bench percpu               criterion's groups, then the summary
-//! cargo bench --bench percpu -- summary    the summary alone, under a minute
+//! cargo bench --bench percpu -- summary    the summary alone, two minutes
+//! cargo bench --bench percpu -- summary records    a part of it: counts, objects or records
 //! cargo bench --bench percpu -- add        criterion alone, with its own options
+//! cargo bench --bench percpu --features peers/allocators    with mimalloc and jemalloc
 //! ```
 //!
 //! | group | one operation |
@@ -13,6 +16,9 @@
 //! | `add_by_threads` | the same by 1 to 8 threads, to one counter: wall time, times CPUs |
 //! | `record` | record one of 1024 values between 0 and 2^20 |
 //! | `sum` | add it all up, with nobody else there |
+//! | `memory`, `memory_forty` | get memory for 64 bytes and give it back, at once or forty at a time |
+//! | `memory_elsewhere` | the same, given back on another CPU |
+//! | `stack` | take an object and put it back |
 //!
 //! Criterion measures one implementation after the other; the summary interleaves them and is what
 //! we quote.
@@ -21,12 +27,19 @@
 mod claims;
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "percpu/objects.rs"]
+mod objects;
 #[path = "percpu/peers.rs"]
 mod peers;
+#[path = "percpu/rings.rs"]
+mod rings;
 #[path = "common/rounds.rs"]
 mod rounds;
 #[path = "percpu/summary.rs"]
 mod summary;
+
+// What there is in C; `peers` are those of this file.
+extern crate peers as peers_of_c;
 
 use criterion::Criterion;
 use peers::{Peer, time};
@@ -37,11 +50,15 @@ fn main() {
     let (cargo, asked): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|arg| arg == "--bench");
     let cpus = clock::allowed_cpus();
-    if asked != ["summary"] {
+    let asked: Vec<_> = asked.iter().map(String::as_str).collect();
+    if asked.first() != Some(&"summary") {
         criterion_groups(&cpus);
     }
-    if asked == ["summary"] || (asked.is_empty() && !cargo.is_empty()) {
-        summary::print(&cpus);
+    match asked[..] {
+        ["summary", part] => summary::print(&cpus, part),
+        ["summary"] => summary::print(&cpus, ""),
+        [] if !cargo.is_empty() => summary::print(&cpus, ""),
+        _ => {}
     }
 }
 
@@ -53,11 +70,15 @@ fn criterion_groups(cpus: &[usize]) {
         .nresamples(10_000)
         .without_plots()
         .configure_from_args();
-    let groups: [(&str, Vec<Peer>); 4] = [
+    let groups: [(&str, Vec<Peer>); 8] = [
         ("ids", peers::ids()),
         ("add", peers::counters()),
         ("record", peers::histograms()),
         ("sum", peers::sums()),
+        ("memory", objects::pairs()),
+        ("memory_forty", objects::forties()),
+        ("memory_elsewhere", objects::elsewhere(cpus)),
+        ("stack", objects::stacks()),
     ];
     for (name, peers) in groups {
         let mut group = criterion.benchmark_group(name);

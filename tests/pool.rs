@@ -110,6 +110,27 @@ fn limits_hold() {
     assert_eq!((seen.cells, seen.cached(), seen.depot), (0, 0, 0));
 }
 
+/// Limits change while the pool is in use; what is too much goes.
+#[test]
+fn limits_change() {
+    let limits = PoolLimits::new().per_cpu(8, 1 << 20).depot(20, 1 << 20);
+    let pool = Pool::with_limits(limits.room(32));
+    let fill = || drop((0..200).map(|n| pool.boxed([n; 8])).collect::<Vec<_>>());
+    for (limit, depot) in [(8, 20), (32, 7), (3, 0), (50, 20), (0, 0), (1, 1), (8, 20)] {
+        pool.set_limits(limits.per_cpu(limit, 1 << 20).depot(depot, 1 << 20));
+        assert_eq!((pool.capacity_per_cpu(), pool.capacity_of_depot()), (limit.min(32), depot));
+        for _ in 0..2 {
+            let seen = pool.statistics();
+            let most = limit.min(32) as u64;
+            assert!(seen.caches.iter().all(|cache| cache.cached <= most), "{limit}: {seen:?}");
+            assert!(seen.depot <= depot as u64 && seen.shared.cached <= most, "{limit}: {seen:?}");
+            assert_eq!(seen.cells, seen.cached() + seen.depot, "{limit}: {seen:?}");
+            fill();
+        }
+    }
+    assert!(pool.statistics().cells > 0);
+}
+
 /// A pool that may keep nothing is the allocator.
 #[test]
 fn no_room_at_all() {

@@ -18,7 +18,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn new(name: &'static str, run: impl Fn(u64) + Sync + 'static) -> Peer {
+    pub(crate) fn new(name: &'static str, run: impl Fn(u64) + Sync + 'static) -> Peer {
         Peer { name, run: Box::new(run) }
     }
 }

@@ -57,6 +57,13 @@ pub(crate) fn slots() -> (u32, Source) {
     }
 }
 
+/// The CPUs that are online now; `None` where nobody says.
+#[cfg(not(stillpoint_loom))]
+pub(crate) fn online() -> Option<Vec<u32>> {
+    let mut text = [0_u8; 4096];
+    read_short("/sys/devices/system/cpu/online", &mut text).and_then(members)
+}
+
 /// A small text file's contents, unless it is missing, not text, or fills the buffer.
 fn read_short<'b>(path: &str, buffer: &'b mut [u8]) -> Option<&'b str> {
     let mut file = std::fs::File::open(path).ok()?;

@@ -23,6 +23,8 @@ mod selftest;
 mod topology;
 
 #[cfg(not(stillpoint_loom))]
+pub(crate) use cpus::online;
+#[cfg(not(stillpoint_loom))]
 pub(crate) use decide::masked;
 #[cfg(not(stillpoint_loom))]
 pub use ids::{concurrency_id, current_cpu, current_node};

@@ -41,7 +41,13 @@ pub(super) fn bound(shape: Shape) -> u32 {
 /// The memory of a place: `size` bytes in each part, taken now unless it was before. The address of
 /// CPU 0's. Async-signal-safe.
 pub(super) fn made(place: &Place, size: usize) -> NonNull<u8> {
+    let bound = bound(shape(Tier::Rseq));
     if let Some(first) = NonNull::new(place.first()) {
+        // Whoever took it may never have come to this, as a thread of the parent of a fork.
+        if bound != 0 && place.is_unopened() {
+            // SAFETY: as below.
+            unsafe { place.open(bound) };
+        }
         return first;
     }
     let fresh = take(size);
@@ -52,7 +58,7 @@ pub(super) fn made(place: &Place, size: usize) -> NonNull<u8> {
         unsafe { give_back(fresh, size) };
     }
     // SAFETY: as above.
-    unsafe { place.open(bound(shape(Tier::Rseq))) };
+    unsafe { place.open(bound) };
     NonNull::new(first).unwrap_or(fresh)
 }
 
@@ -302,6 +308,17 @@ mod tests {
         unsafe { give_back(first, 40) };
         // Whoever comes while another test is here gets something fresh.
         assert!((0..100).any(|_| take(40) == first));
+    }
+
+    /// A fork may come before the place is open; the child opens it.
+    #[test]
+    fn what_was_taken_is_opened() {
+        let (place, first) = (Place::new(), take(8));
+        // SAFETY: parts for all CPUs, for ever.
+        unsafe { place.set(first.as_ptr()) };
+        assert!(place.is_unopened());
+        assert_eq!(made(&place, 8), first);
+        assert_eq!(place.is_unopened(), shape(Tier::Rseq).tier != Tier::Rseq);
     }
 
     #[test]

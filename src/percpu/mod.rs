@@ -4,6 +4,7 @@
 //! * [`Counter`]: counts with one plain store to memory of the CPU.
 //! * [`Histogram`]: how often which values occurred, counted the same way.
 //! * [`Pool`]: memory for values of one type.
+//! * [`RawPerCpu`]: words for structures of your own, whose parts can be stopped from elsewhere.
 //! * [`Stack`]: free lists of boxes; [`RawStack`]: of nodes in memory of your own.
 //! * [`Ring`]: records that many threads write and one reads, in order of time.
 //!
@@ -27,12 +28,12 @@ mod stack;
 
 #[cfg(not(stillpoint_loom))]
 mod histogram;
-#[cfg(not(stillpoint_loom))]
 mod pool;
-#[cfg(not(stillpoint_loom))]
 mod pool_box;
-#[cfg(not(stillpoint_loom))]
+mod pool_cells;
 mod pool_limits;
+#[cfg(not(stillpoint_loom))]
+mod raw_per_cpu;
 #[cfg(not(stillpoint_loom))]
 mod slots;
 
@@ -40,12 +41,11 @@ pub use crate::rseq::stack::Link;
 pub use counter::Counter;
 #[cfg(not(stillpoint_loom))]
 pub use histogram::{Distribution, Histogram};
-#[cfg(not(stillpoint_loom))]
 pub use pool::Pool;
-#[cfg(not(stillpoint_loom))]
 pub use pool_box::PoolBox;
-#[cfg(not(stillpoint_loom))]
 pub use pool_limits::{PoolCache, PoolLimits, PoolStatistics};
+#[cfg(not(stillpoint_loom))]
+pub use raw_per_cpu::{RawPart, RawPerCpu, offline_cpus};
 pub use raw_stack::{Chain, RawStack};
 pub use ring::{
     Consumer, ConsumerTaken, Entry, Loss, Merged, Policy, PushError, Record, Reservation, Ring,

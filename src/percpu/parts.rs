@@ -38,6 +38,8 @@
 //! | loading parts, rest, parts | acquire, then a full fence | each other |
 
 use super::memory::{self, bound, word_of};
+#[cfg(not(stillpoint_loom))]
+use crate::machine::fence::expel;
 use crate::machine::fence::heavy;
 use crate::machine::{Shape, Tier, shape, spread};
 use crate::rseq::part::{Place, WORD, add};
@@ -150,7 +152,7 @@ impl<const WORDS: usize> Parts<WORDS> {
 }
 
 /// Keeps parts closed as long as it lives.
-struct Closed<'a> {
+pub(super) struct Closed<'a> {
     place: &'a Place,
     shape: Shape,
 }
@@ -158,11 +160,21 @@ struct Closed<'a> {
 impl<'a> Closed<'a> {
     /// The parts are made.
     fn close(place: &'a Place) -> Self {
+        Closed::close_by(place, heavy)
+    }
+
+    /// The same; and no section that began before commits any more, on any kernel.
+    #[cfg(not(stillpoint_loom))]
+    pub(super) fn close_for_good(place: &'a Place) -> Self {
+        Closed::close_by(place, |tier| expel(tier, None))
+    }
+
+    fn close_by(place: &'a Place, send: impl FnOnce(Tier) -> Result<(), i32>) -> Self {
         let closed = Closed { place, shape: shape(Tier::Rseq) };
         place.close();
         // Partner: the section that loads the bound.
         if !broken(Mutant::NoBroadcast)
-            && let Err(errno) = heavy(closed.shape.tier)
+            && let Err(errno) = send(closed.shape.tier)
         {
             panic!("the kernel refuses membarrier: {}", std::io::Error::from_raw_os_error(errno));
         }

@@ -25,40 +25,24 @@
 use super::memory;
 use super::memory::word_of;
 use super::pool_box::PoolBox;
-use super::pool_limits::{PoolCache, PoolLimits, PoolStatistics, lower};
-use super::raw_stack::stopped_here;
-use super::remote::visit;
+use super::pool_cells::{Batch, Cells, ITEMS, LENGTH, REFILLS, SPILLS};
+use super::pool_cells::{cell, item, link, opened, take_array, take_beyond, take_list};
+use super::pool_limits::{PoolCache, PoolLimits, PoolStatistics, least, lower};
+use super::remote::{stopped_here, visit};
 use super::shared;
 use crate::machine::{Tier, shape, spread};
 use crate::rseq::part::{Place, WORD};
 use crate::rseq::stack::Link;
 use crate::rseq::word::current_cpu;
 use crate::rseq::{RETRIES, cache, sequences_may_work};
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_modelled};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZero;
-use std::ptr::{NonNull, with_exposed_provenance_mut};
+use std::ptr::NonNull;
 
-/// The words of a part. What is behind [`ITEMS`] is the array, or, in the rest and in shards, a
-/// top.
-const LENGTH: usize = 1;
-const REFILLS: usize = 2;
-const SPILLS: usize = 3;
-const ITEMS: usize = cache::HEAD;
 /// No array is longer.
 const LONGEST: usize = memory::LARGEST / WORD - ITEMS;
-
-/// The first cell of a batch.
-#[repr(C)]
-struct Batch {
-    /// To the next batch.
-    link: Link,
-    /// The others, a chain.
-    others: Option<NonNull<Link>>,
-    length: usize,
-}
 
 /// Memory for values of type `T`, from the cache of the CPU that asks: in the place of a thread's
 /// cache.
@@ -104,8 +88,10 @@ pub struct Pool<T> {
     in_depot: AtomicUsize,
     /// How many came from the allocator, less those that went back.
     cells: AtomicUsize,
-    capacity_per_cpu: usize,
-    capacity_of_depot: usize,
+    capacity_per_cpu: AtomicUsize,
+    capacity_of_depot: AtomicUsize,
+    /// No capacity of a CPU is more.
+    room: usize,
     values: PhantomData<fn() -> T>,
 }
 
@@ -121,33 +107,39 @@ impl<T> Pool<T> {
         }
     };
 
-    /// An empty pool with the [usual limits](PoolLimits::new).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let pool = stillpoint::percpu::Pool::new();
-    /// assert_eq!(*pool.boxed(7), 7);
-    /// ```
-    pub const fn new() -> Pool<T> {
-        Pool::with_limits(PoolLimits::new())
+    const_unless_modelled! {
+        /// An empty pool with the [usual limits](PoolLimits::new).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// let pool = stillpoint::percpu::Pool::new();
+        /// assert_eq!(*pool.boxed(7), 7);
+        /// ```
+        pub const fn new() -> Pool<T> {
+            Pool::with_limits(PoolLimits::new())
+        }
     }
 
-    /// An empty pool.
-    ///
-    /// # Examples
-    ///
-    /// See [`PoolLimits`].
-    pub const fn with_limits(limits: PoolLimits) -> Pool<T> {
-        let per_cpu = lower(limits.per_cpu, Self::CELL.size());
-        Pool {
-            place: Place::new(),
-            depot: AtomicU64::new(0),
-            in_depot: AtomicUsize::new(0),
-            cells: AtomicUsize::new(0),
-            capacity_per_cpu: if per_cpu < LONGEST { per_cpu } else { LONGEST },
-            capacity_of_depot: lower(limits.depot, Self::CELL.size()),
-            values: PhantomData,
+    const_unless_modelled! {
+        /// An empty pool.
+        ///
+        /// # Examples
+        ///
+        /// See [`PoolLimits`].
+        pub const fn with_limits(limits: PoolLimits) -> Pool<T> {
+            let per_cpu = least(lower(limits.per_cpu, Self::CELL.size()), LONGEST);
+            let room = least(limits.room, LONGEST);
+            Pool {
+                place: Place::new(),
+                depot: AtomicU64::new(0),
+                in_depot: AtomicUsize::new(0),
+                cells: AtomicUsize::new(0),
+                capacity_per_cpu: AtomicUsize::new(per_cpu),
+                capacity_of_depot: AtomicUsize::new(lower(limits.depot, Self::CELL.size())),
+                room: if room > per_cpu { room } else { per_cpu },
+                values: PhantomData,
+            }
         }
     }
 
@@ -168,8 +160,8 @@ impl<T> Pool<T> {
     /// # Examples
     ///
     /// See [`PoolLimits`].
-    pub const fn capacity_per_cpu(&self) -> usize {
-        self.capacity_per_cpu
+    pub fn capacity_per_cpu(&self) -> usize {
+        self.capacity_per_cpu.load(Ordering::Relaxed)
     }
 
     /// How many values the depot keeps memory for, at most.
@@ -179,14 +171,14 @@ impl<T> Pool<T> {
     /// ```
     /// assert_eq!(stillpoint::percpu::Pool::<u64>::new().capacity_of_depot(), 1024);
     /// ```
-    pub const fn capacity_of_depot(&self) -> usize {
-        self.capacity_of_depot
+    pub fn capacity_of_depot(&self) -> usize {
+        self.capacity_of_depot.load(Ordering::Relaxed)
     }
 
     /// Bytes of each part.
     fn size(&self) -> usize {
         // A word for a top at least.
-        (ITEMS + self.capacity_per_cpu.max(1)) * WORD
+        (ITEMS + self.room.max(1)) * WORD
     }
 
     /// A cell, which is the caller's.
@@ -206,8 +198,8 @@ impl<T> Pool<T> {
     /// From [`take`](Pool::take) of a pool of this type, and nobody else's any more.
     #[inline(always)]
     pub(super) unsafe fn put(&self, cell: NonNull<T>) {
-        // SAFETY: as in `take`.
-        if !unsafe { cache::push(&self.place, item(cell.cast()), self.capacity_per_cpu) } {
+        // SAFETY: as in `take`; no capacity is more than there is room for.
+        if !unsafe { cache::push(&self.place, item(cell.cast()), self.capacity_per_cpu()) } {
             self.put_cold(cell.cast());
         }
     }
@@ -248,10 +240,11 @@ impl<T> Pool<T> {
     #[inline(never)]
     fn put_cold(&self, cell: NonNull<u8>) {
         let first = memory::made(&self.place, self.size());
-        let capacity = self.capacity_per_cpu;
+        let capacity = self.capacity_per_cpu();
         let here = self.try_here(&first, |length| {
             if length >= capacity as u64 {
-                self.spill(&first, capacity.div_ceil(2));
+                // More only if the capacity was lowered just now.
+                self.spill(&first, length as usize - capacity / 2);
             }
             // SAFETY: as in `put`.
             unsafe { cache::push(&self.place, item(cell), capacity) }.then_some(())
@@ -264,7 +257,7 @@ impl<T> Pool<T> {
     /// Tries something with this CPU's array, which has so many items, as long as that makes sense.
     fn try_here<R>(&self, first: &NonNull<u8>, f: impl Fn(u64) -> Option<R>) -> Option<R> {
         let shape = shape(Tier::Rseq);
-        if shape.tier != Tier::Rseq || self.capacity_per_cpu == 0 {
+        if shape.tier != Tier::Rseq || self.capacity_per_cpu() == 0 {
             return None;
         }
         for _ in 0..RETRIES {
@@ -314,7 +307,7 @@ impl<T> Pool<T> {
         let node = link(cell);
         // SAFETY: the cell is ours to give.
         unsafe { shared::push_chain(word_of(first, part, ITEMS), node, node) };
-        if before >= self.capacity_per_cpu as u64 {
+        if before >= self.capacity_per_cpu() as u64 {
             word_of(first, part, SPILLS).fetch_add(1, Ordering::Relaxed);
             self.put_batch(take_list(first, part));
         }
@@ -343,7 +336,7 @@ impl<T> Pool<T> {
     fn put_batch(&self, cells: Cells) {
         let Some(first) = cells.first else { return };
         let before = self.in_depot.fetch_add(cells.length, Ordering::Relaxed);
-        if before + cells.length > self.capacity_of_depot {
+        if before + cells.length > self.capacity_of_depot() {
             self.in_depot.fetch_sub(cells.length, Ordering::Relaxed);
             self.free(cells);
             return;
@@ -370,7 +363,10 @@ impl<T> Pool<T> {
             // SAFETY: ours, and from `fresh` of a pool of this type.
             unsafe {
                 next = node.as_ref().next();
-                dealloc(node.as_ptr().cast(), Self::CELL);
+                // The model checker would take memory that is used again for the same.
+                if !cfg!(stillpoint_loom) {
+                    dealloc(node.as_ptr().cast(), Self::CELL);
+                }
             }
         }
     }
@@ -428,12 +424,60 @@ impl<T> Pool<T> {
     pub fn trim(&self) {
         self.empty(|_| true, |cells| self.free(cells));
         while let Some(batch) = self.take_batch() {
-            // SAFETY: ours.
-            let Batch { others, length, .. } = unsafe { batch.read() };
-            let node = link(batch.cast());
-            // SAFETY: a cell of ours becomes a chain's first.
-            unsafe { node.as_ref() }.set_next(others);
-            self.free(Cells { first: Some(node), length });
+            self.free(opened(batch));
+        }
+    }
+
+    /// Changes the limits: at any time, while others use the pool. [Room](PoolLimits::room) is what it
+    /// was made with, and no CPU's limit gets higher.
+    ///
+    /// What exceeds a lower limit goes back to the allocator before this returns; but a thread that
+    /// was just giving memory back, by the limit of before, may put it there behind that: one value
+    /// each, until that CPU's next one. If several change the limits at once, the last one's hold.
+    ///
+    /// On tier `Rseq` one broadcast for 64 CPUs that keep more than they may, two before Linux 6.18.
+    ///
+    /// # Panics
+    ///
+    /// As [`drain`](Pool::drain).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::percpu::{Pool, PoolLimits};
+    ///
+    /// static POOL: Pool<u64> = Pool::with_limits(PoolLimits::new().room(256));
+    /// assert_eq!(POOL.capacity_per_cpu(), 64);
+    /// // Work is plenty.
+    /// POOL.set_limits(PoolLimits::new().per_cpu(1000, 64 << 10));
+    /// assert_eq!(POOL.capacity_per_cpu(), 256);
+    /// // Memory is short.
+    /// POOL.set_limits(PoolLimits::new().per_cpu(16, 64 << 10).depot(0, 0));
+    /// assert_eq!((POOL.capacity_per_cpu(), POOL.capacity_of_depot()), (16, 0));
+    /// ```
+    pub fn set_limits(&self, limits: PoolLimits) {
+        let per_cpu = lower(limits.per_cpu, Self::CELL.size()).min(self.room);
+        let depot = lower(limits.depot, Self::CELL.size());
+        // Relaxed: a number, by which a sequence keeps within the room whatever it is.
+        self.capacity_per_cpu.store(per_cpu, Ordering::Relaxed);
+        self.capacity_of_depot.store(depot, Ordering::Relaxed);
+        let Some(first) = NonNull::new(self.place.first()) else { return };
+        let parts = memory::parts();
+        let exceeds = |part| word_of(&first, part, LENGTH).load(Ordering::Relaxed) > per_cpu as u64;
+        let lists = if shape(Tier::Rseq).tier == Tier::Rseq {
+            let each = |cpu| self.free(take_beyond(&first, cpu, per_cpu));
+            // SAFETY: `made` has taken such parts.
+            unsafe { visit(&self.place, first, parts, exceeds, each) };
+            parts..parts + 1
+        } else {
+            0..parts + 1
+        };
+        // A list is given up whole.
+        lists.filter(|part| exceeds(*part)).for_each(|part| self.free(take_list(&first, part)));
+        while self.in_depot.load(Ordering::Relaxed) > depot
+            && let Some(batch) = self.take_batch()
+        {
+            self.free(opened(batch));
         }
     }
 
@@ -478,71 +522,6 @@ impl<T> Pool<T> {
             shared: part(memory::parts()),
         }
     }
-}
-
-/// Free cells: a chain.
-struct Cells {
-    first: Option<NonNull<Link>>,
-    length: usize,
-}
-
-impl Cells {
-    fn new() -> Cells {
-        Cells { first: None, length: 0 }
-    }
-
-    fn push(&mut self, cell: NonNull<u8>) {
-        let node = link(cell);
-        // SAFETY: a cell of the caller's.
-        unsafe { node.as_ref() }.set_next(self.first);
-        *self = Cells { first: Some(node), length: self.length + 1 };
-    }
-}
-
-/// A free cell that has a link.
-fn link(cell: NonNull<u8>) -> NonNull<Link> {
-    let node = cell.cast::<Link>();
-    // SAFETY: free cells are large enough, aligned, and of their holder alone.
-    unsafe { node.write(Link::new()) };
-    node
-}
-
-/// A cell as arrays hold it.
-#[inline(always)]
-fn item(cell: NonNull<u8>) -> NonZero<usize> {
-    cell.expose_provenance()
-}
-
-#[inline(always)]
-fn cell(item: NonZero<usize>) -> NonNull<u8> {
-    NonNull::with_exposed_provenance(item)
-}
-
-/// The whole array of a part, which the caller has stopped, or has for himself otherwise.
-fn take_array(first: &NonNull<u8>, part: usize) -> Cells {
-    let mut cells = Cells::new();
-    // Acquire: others may have stopped it as well, and one gets them.
-    for at in 0..word_of(first, part, LENGTH).swap(0, Ordering::Acquire) as usize {
-        let item = word_of(first, part, ITEMS + at).load(Ordering::Relaxed);
-        if let Some(cell) = NonNull::new(with_exposed_provenance_mut::<u8>(item as usize)) {
-            cells.push(cell);
-        }
-    }
-    cells
-}
-
-/// The whole list of a part.
-fn take_list(first: &NonNull<u8>, part: usize) -> Cells {
-    let list = shared::take(word_of(first, part, ITEMS));
-    let mut length = 0;
-    let mut next = list;
-    while let Some(node) = next {
-        length += 1;
-        // SAFETY: just taken.
-        next = unsafe { node.as_ref() }.next();
-    }
-    word_of(first, part, LENGTH).fetch_sub(length as u64, Ordering::Relaxed);
-    Cells { first: list, length }
 }
 
 impl<T> Default for Pool<T> {

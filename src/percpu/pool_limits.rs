@@ -20,6 +20,7 @@ use super::pool::Pool;
 pub struct PoolLimits {
     pub(super) per_cpu: (usize, usize),
     pub(super) depot: (usize, usize),
+    pub(super) room: usize,
 }
 
 impl PoolLimits {
@@ -29,7 +30,7 @@ impl PoolLimits {
     ///
     /// See the type's.
     pub const fn new() -> PoolLimits {
-        PoolLimits { per_cpu: (64, 256 << 10), depot: (1024, 4 << 20) }
+        PoolLimits { per_cpu: (64, 256 << 10), depot: (1024, 4 << 20), room: 0 }
     }
 
     /// At most so many values, and bytes, for each CPU. More than 4092 values are not kept.
@@ -49,6 +50,16 @@ impl PoolLimits {
     pub const fn depot(self, values: usize, bytes: usize) -> PoolLimits {
         PoolLimits { depot: (values, bytes), ..self }
     }
+
+    /// Room for so many values for each CPU, so that the limit can be
+    /// [raised](Pool::set_limits) that far later. At least what it is at first; at most 4092.
+    ///
+    /// # Examples
+    ///
+    /// See [`Pool::set_limits`].
+    pub const fn room(self, values: usize) -> PoolLimits {
+        PoolLimits { room: values, ..self }
+    }
 }
 
 impl Default for PoolLimits {
@@ -61,6 +72,10 @@ impl Default for PoolLimits {
 pub(super) const fn lower((values, bytes): (usize, usize), size: usize) -> usize {
     let fit = bytes / size;
     if values < fit { values } else { fit }
+}
+
+pub(super) const fn least(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
 }
 
 /// What one CPU, or, below tier `Rseq`, one shard, keeps.

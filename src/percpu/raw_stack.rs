@@ -23,14 +23,12 @@
 //! needed: one of them is switched out before the other goes on, and that is a full barrier.
 
 use super::memory;
-use super::memory::{bound, word_of};
-use super::remote::{STOP, STOPPED, flip, visit};
+use super::memory::word_of;
+use super::remote::{attempt, flip, visit};
 use super::shared;
-use crate::machine::{Shape, Tier, shape, spread};
+use crate::machine::{Tier, shape, spread};
 use crate::rseq::part::{Place, WORD};
 use crate::rseq::stack::{self, Link, link};
-use crate::rseq::word::current_cpu;
-use crate::rseq::{RETRIES, sequences_may_work};
 use crate::sync::{AtomicU64, Ordering, const_unless_modelled};
 use std::fmt;
 use std::ptr::NonNull;
@@ -166,7 +164,7 @@ impl RawStack {
     pub fn take_all(&self) -> Chain {
         let Some(first) = self.first() else { return Chain { next: None } };
         // SAFETY: as in `push`.
-        let list = self.try_here(first, || unsafe { stack::take(&self.place) }.ok());
+        let list = attempt(first, || unsafe { stack::take(&self.place) }.ok());
         let next = list.flatten().or_else(|| shared::take(self.shared(&first)));
         Chain { next }
     }
@@ -207,6 +205,10 @@ impl RawStack {
 
     /// Takes the lists of all CPUs, and the shared one: as [`drain`](RawStack::drain), with one
     /// broadcast for 64 CPUs.
+    ///
+    /// A pop from a list that threads share takes the whole list for a moment, and puts the others
+    /// back: what it has out is missed. Such are the shared list, and below tier `Rseq` all of them.
+    /// So to get everything, call it when nobody pops.
     ///
     /// # Panics
     ///
@@ -251,8 +253,7 @@ impl RawStack {
     unsafe fn push_cold(&self, node: NonNull<Link>) {
         let first = self.made();
         // SAFETY: as in `push`.
-        let pushed =
-            self.try_here(first, || unsafe { stack::push(&self.place, node) }.then_some(()));
+        let pushed = attempt(first, || unsafe { stack::push(&self.place, node) }.then_some(()));
         if pushed.is_none() {
             // SAFETY: the caller's promise.
             unsafe { shared::push_chain(self.shared(&first), node, node) };
@@ -266,31 +267,13 @@ impl RawStack {
         let first = self.first()?;
         if !empty {
             // SAFETY: as in `push`.
-            let found = self.try_here(first, || unsafe { stack::pop(&self.place) }.ok());
+            let found = attempt(first, || unsafe { stack::pop(&self.place) }.ok());
             if let Some(Some(node)) = found {
                 return Some(node);
             }
         }
         // SAFETY: only we push there.
         unsafe { shared::pop(self.shared(&first)) }
-    }
-
-    /// Tries a sequence again, as long as that makes sense.
-    fn try_here<R>(&self, first: NonNull<u8>, sequence: impl Fn() -> Option<R>) -> Option<R> {
-        let Shape { tier, slots } = shape(Tier::Rseq);
-        if tier != Tier::Rseq {
-            return None;
-        }
-        for _ in 0..RETRIES {
-            if !sequences_may_work(slots) || stopped_here(first) {
-                return None;
-            }
-            let result = sequence();
-            if result.is_some() {
-                return result;
-            }
-        }
-        None
     }
 
     /// The list to share: this thread's shard's, or the rest's.
@@ -321,12 +304,6 @@ fn has(first: &NonNull<u8>, cpu: usize) -> bool {
 
 fn take_both(chain: &mut Chain, first: &NonNull<u8>, part: usize) {
     (TOP..TOP + 2).for_each(|at| chain.append(shared::take(word_of(first, part, at))));
-}
-
-/// Whether someone keeps the calling thread's CPU's part stopped: another attempt would be in vain.
-pub(super) fn stopped_here(first: NonNull<u8>) -> bool {
-    let cpu = current_cpu().filter(|cpu| *cpu < bound(shape(Tier::Rseq)));
-    cpu.is_some_and(|cpu| word_of(&first, cpu as usize, STOPPED).load(Ordering::Relaxed) >= STOP)
 }
 
 impl Default for RawStack {

@@ -44,10 +44,12 @@
 //! | a section's commit | plain | the broadcast: before it and visible to the caller, or never |
 //! | taking a stop back | release | as above |
 
-use super::memory::word_of;
-use crate::machine::Tier;
+use super::memory::{bound, word_of};
 use crate::machine::fence::expel;
+use crate::machine::{Shape, Tier, shape};
 use crate::rseq::part::Place;
+use crate::rseq::word::current_cpu;
+use crate::rseq::{RETRIES, sequences_may_work};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{AtomicU64, Ordering};
 use std::ptr::NonNull;
@@ -202,4 +204,28 @@ pub(super) unsafe fn visit(
             stopped.cpus().for_each(&mut each);
         }
     }
+}
+
+/// Whether someone keeps the calling thread's CPU's part stopped: another attempt would be in vain.
+pub(super) fn stopped_here(first: NonNull<u8>) -> bool {
+    let cpu = current_cpu().filter(|cpu| *cpu < bound(shape(Tier::Rseq)));
+    cpu.is_some_and(|cpu| word_of(&first, cpu as usize, STOPPED).load(Ordering::Relaxed) >= STOP)
+}
+
+/// Tries a sequence again, as long as that makes sense.
+pub(super) fn attempt<R>(first: NonNull<u8>, sequence: impl Fn() -> Option<R>) -> Option<R> {
+    let Shape { tier, slots } = shape(Tier::Rseq);
+    if tier != Tier::Rseq {
+        return None;
+    }
+    for _ in 0..RETRIES {
+        if !sequences_may_work(slots) || stopped_here(first) {
+            return None;
+        }
+        let result = sequence();
+        if result.is_some() {
+            return result;
+        }
+    }
+    None
 }

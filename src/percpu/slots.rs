@@ -1,6 +1,7 @@
 //! A value for each CPU.
 
 use crate::machine::{Tier, concurrency_id, current_cpu, shape};
+use crate::sync::{AtomicUsize, Ordering::Relaxed, thread_token};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -66,7 +67,48 @@ impl Index for ByConcurrency {
 #[repr(align(128))]
 struct Apart<T>(T);
 
-type Slot<T> = OnceLock<Box<Apart<T>>>;
+struct Slot<T> {
+    value: OnceLock<Box<Apart<T>>>,
+    /// Who is making the value; 0 for nobody.
+    maker: AtomicUsize,
+}
+
+impl<T> Slot<T> {
+    const fn new() -> Slot<T> {
+        Slot { value: OnceLock::new(), maker: AtomicUsize::new(0) }
+    }
+
+    fn get(&self) -> Option<&T> {
+        self.value.get().map(|apart| &apart.0)
+    }
+
+    #[inline(always)]
+    fn get_or_make(&self, make: impl FnOnce() -> T) -> &T {
+        self.get().unwrap_or_else(|| self.make(make))
+    }
+
+    #[cold]
+    fn make(&self, make: impl FnOnce() -> T) -> &T {
+        /// Nobody makes it any more, also if that panicked.
+        struct Done<'a>(&'a AtomicUsize);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(0, Relaxed);
+            }
+        }
+        let this = thread_token();
+        // Relaxed: whoever finds himself there has stored it himself.
+        if self.maker.load(Relaxed) == this {
+            panic!("the function that makes a value of a PerCpu asks for that value");
+        }
+        let made = || {
+            self.maker.store(this, Relaxed);
+            let _done = Done(&self.maker);
+            Box::new(Apart(make()))
+        };
+        &self.value.get_or_init(made).0
+    }
+}
 
 /// A value for each CPU, made by the first thread that wants it there, so in memory of that CPU's
 /// node.
@@ -78,11 +120,16 @@ type Slot<T> = OnceLock<Box<Apart<T>>>;
 ///
 /// The function that makes a value is given its index. It is called once for each, at most; others who want the same
 /// value wait for it: the child of a fork for ever, if another thread of the parent was just making it. If it
-/// panics, the next caller tries again.
+/// panics, the next caller tries again. It panics if it asks for the value that it is making; two that ask for
+/// each other's wait for ever.
+///
+/// Another CPU's value is [`get`](PerCpu::get)'s: shared, as its own is. To have one for oneself, while that
+/// CPU's threads are kept away, it takes a structure whose accesses are sequences:
+/// [`RawPerCpu::stopped`](super::RawPerCpu::stopped).
 ///
 /// # Cost
 ///
-/// Two loads more than the [number](crate::current_cpu) it goes by. 24 bytes and the function; 16 bytes for each
+/// Two loads more than the [number](crate::current_cpu) it goes by. 24 bytes and the function; 24 bytes for each
 /// possible CPU from the first use on; for each value 128 bytes at least, aligned to as many.
 ///
 /// # Examples
@@ -121,13 +168,13 @@ impl<T, I: Index, F: Fn(usize) -> T> PerCpu<T, I, F> {
     }
 
     fn slots(&self) -> &[Slot<T>] {
-        let new = || (0..shape(Tier::Rseq).slots).map(|_| OnceLock::new()).collect();
+        let new = || (0..shape(Tier::Rseq).slots).map(|_| Slot::new()).collect();
         self.slots.get_or_init(new)
     }
 
     fn at(&self, index: usize) -> Option<&T> {
         let slot = self.slots().get(index)?;
-        Some(&slot.get_or_init(|| Box::new(Apart((self.make)(index)))).0)
+        Some(slot.get_or_make(|| (self.make)(index)))
     }
 
     /// The value of where the calling thread is. By the time the caller uses it, it may be elsewhere.
@@ -190,7 +237,7 @@ impl<T, I: Index, F: Fn(usize) -> T> PerCpu<T, I, F> {
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         let slots = self.slots.get().map_or(&[][..], |slots| slots);
-        slots.iter().enumerate().filter_map(|(at, slot)| Some((at, &slot.get()?.0)))
+        slots.iter().enumerate().filter_map(|(at, slot)| Some((at, slot.get()?)))
     }
 
     /// The same, for who has them all to himself.
@@ -205,7 +252,10 @@ impl<T, I: Index, F: Fn(usize) -> T> PerCpu<T, I, F> {
     /// ```
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
         let slots = self.slots.get_mut().map_or(&mut [][..], |slots| slots);
-        slots.iter_mut().enumerate().filter_map(|(at, slot)| Some((at, &mut slot.get_mut()?.0)))
+        slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(at, slot)| Some((at, &mut slot.value.get_mut()?.0)))
     }
 }
 

@@ -191,7 +191,8 @@ impl<T> Stack<T> {
         Nodes::of(self.raw.drain(cpu))
     }
 
-    /// Takes the lists of all CPUs, and the shared one: see [`RawStack::drain_all`].
+    /// Takes the lists of all CPUs, and the shared one: see [`RawStack::drain_all`]. What pops from
+    /// a shared list have out at that moment is missed; below tier `Rseq` all lists are shared.
     ///
     /// # Panics
     ///

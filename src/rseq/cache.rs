@@ -5,10 +5,13 @@
 //! are. The items follow: words, not 0. A push stores its item behind the last one, where the array
 //! says nothing, and commits by counting it.
 
+#[cfg(stillpoint_loom)]
+pub use super::model::array::{pop, push};
+
 #[cfg(stillpoint_sections)]
 pub use native::{pop, push};
 
-#[cfg(not(stillpoint_sections))]
+#[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
 pub use absent::{pop, push};
 
 /// Words before the items.
@@ -116,7 +119,7 @@ mod native {
     }
 }
 
-#[cfg(not(stillpoint_sections))]
+#[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
 mod absent {
     use crate::rseq::part::Place;
     use std::num::NonZero;

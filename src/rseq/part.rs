@@ -157,6 +157,11 @@ impl Place {
         self.gate.load(Ordering::Relaxed) as u32
     }
 
+    /// Whether it has never been opened, nor closed.
+    pub(crate) fn is_unopened(&self) -> bool {
+        self.gate.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether somebody keeps it closed.
     ///
     /// # Examples

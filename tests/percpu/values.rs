@@ -89,6 +89,26 @@ fn after_a_panic_the_next_one_makes_the_value() {
     assert_eq!((values.get(0), attempts.load(SeqCst)), (Some(&0), 3));
 }
 
+/// It would wait for itself.
+#[test]
+fn a_value_is_not_made_of_itself() {
+    static VALUES: PerCpu<usize> = PerCpu::new(|index| match index {
+        // Another one may be asked for.
+        0 => VALUES.get(slots() - 1).map_or(0, |_| 0),
+        _ => 1,
+    });
+    static OF_ITSELF: PerCpu<usize> =
+        PerCpu::new(|index| OF_ITSELF.get(index).copied().unwrap_or(0));
+    if slots() > 1 {
+        assert_eq!(VALUES.get(0), Some(&0));
+    }
+    for _ in 0..2 {
+        let panic = catch_unwind(|| OF_ITSELF.get(0)).unwrap_err();
+        let said = panic.downcast_ref::<&str>().unwrap();
+        assert!(said.contains("asks for that value"), "{said}");
+    }
+}
+
 #[test]
 fn values_are_dropped_once() {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);

@@ -18,8 +18,8 @@ const SIGNAL: libc::c_int = libc::SIGUSR2;
 type Value = [u64; 6];
 type Owned = PoolBox<Value>;
 
-static POOL: Pool<Value> =
-    Pool::with_limits(PoolLimits::new().per_cpu(16, 4096).depot(64, 1 << 20));
+const LIMITS: PoolLimits = PoolLimits::new().per_cpu(16, 4096).depot(64, 1 << 20).room(32);
+static POOL: Pool<Value> = Pool::with_limits(LIMITS);
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 static VIOLATIONS: AtomicU64 = AtomicU64::new(0);
 /// Values that were made so far.
@@ -104,8 +104,9 @@ pub(crate) fn run(time: Duration) -> Report {
         scope.spawn(|| {
             let mut random = fastrand::Rng::with_seed(7);
             while !STOP.load(Relaxed) {
-                match random.usize(..8) {
+                match random.usize(..9) {
                     0 => POOL.trim(),
+                    8 => POOL.set_limits(LIMITS.per_cpu(random.usize(..40), 4096)),
                     cpu => POOL.drain(cpu % stillpoint::machine().slots() as usize),
                 }
                 (0..random.u32(..500)).for_each(|_| std::hint::spin_loop());

@@ -113,10 +113,24 @@ enum Order {
 #[derive(Debug)]
 pub struct Consumer<'a> {
     ring: &'a Ring,
-    /// The lane that is looked at first.
+    /// The lane that is looked at first, how many more of its records come before those of others,
+    /// and its head as it was seen, or 0.
     next: usize,
+    stay: u32,
+    seen: u64,
     /// Where records are copied to in which one is overwritten otherwise.
     copy: Vec<MaybeUninit<u8>>,
+}
+
+/// So many records of a CPU may be read before those of others, by [`Consumer::pop`].
+const STAY: u32 = if cfg!(stillpoint_loom) { 1 } else { 64 };
+
+/// A record that nobody else reads.
+struct Found<'a> {
+    cpu: Option<u32>,
+    oldest: Oldest<'a>,
+    stamp: u64,
+    length: usize,
 }
 
 /// A record that was read; its space is given back, also if who reads it panics.
@@ -131,10 +145,11 @@ impl Drop for Read<'_> {
 impl<'a> Consumer<'a> {
     /// For who has taken it.
     pub(super) fn new(ring: &'a Ring) -> Consumer<'a> {
-        Consumer { ring, next: 0, copy: Vec::new() }
+        Consumer { ring, next: 0, stay: STAY, seen: 0, copy: Vec::new() }
     }
 
-    /// The next record of any CPU, if there is one that is written. Whose turn it is goes around.
+    /// The next record of any CPU, if there is one that is written. Whose turn it is goes around,
+    /// after 64 records of one.
     ///
     /// The record's space is free when `f` returns, or panics. In a ring that
     /// [overwrites](Policy::OverwriteOldest) records are copied before.
@@ -283,18 +298,11 @@ impl<'a> Consumer<'a> {
         order: Order,
         f: impl FnOnce(Option<u32>, u64, &[MaybeUninit<u8>]) -> R,
     ) -> Option<R> {
-        let mut number = self.choose(order)?;
-        // What came before the record that we found, to a lane that we had passed, is visible now.
-        while order == Order::Merged && !broken(Mutant::RingOneLook) {
-            match self.choose(order)? {
-                same if same == number => break,
-                other => number = other,
-            }
-        }
-        let (cpu, lane) = self.ring.numbered(number)?;
-        let mut oldest = lane.oldest()?;
-        let Front::Ready { stamp, length } = oldest.front() else { return None };
-        self.next = number + 1;
+        let Found { cpu, mut oldest, stamp, length } = match order {
+            Order::Any => self.any()?,
+            Order::Merged => self.lowest()?,
+        };
+        let lane = oldest.lane;
         let (position, size) = (oldest.at, size_of_record(length));
         if broken(Mutant::RingEarlyTail) {
             oldest.skip(size);
@@ -324,12 +332,47 @@ impl<'a> Consumer<'a> {
         Some(f(cpu, stamp, &self.copy))
     }
 
+    /// The next record of a lane that has one: of the same as before, for a while.
+    fn any(&mut self) -> Option<Found<'a>> {
+        let count = self.ring.count();
+        // The one where it begins is looked at again in the end: with a head that is loaded anew.
+        for _ in 0..=count {
+            let (cpu, lane) = self.ring.numbered(self.next)?;
+            if self.stay > 0
+                && let Some(mut oldest) = lane.oldest_before(self.seen)
+                && let Front::Ready { stamp, length } = oldest.front()
+            {
+                (self.stay, self.seen) = (self.stay - 1, oldest.head);
+                return Some(Found { cpu, oldest, stamp, length });
+            }
+            self.next = if self.next + 1 < count { self.next + 1 } else { 0 };
+            (self.stay, self.seen) = (STAY, 0);
+        }
+        None
+    }
+
+    /// The record whose stamp is lowest.
+    fn lowest(&self) -> Option<Found<'a>> {
+        let order = Order::Merged;
+        let mut number = self.choose(order)?;
+        // What came before the record that we found, to a lane that we had passed, is visible now.
+        while !broken(Mutant::RingOneLook) {
+            match self.choose(order)? {
+                same if same == number => break,
+                other => number = other,
+            }
+        }
+        let (cpu, lane) = self.ring.numbered(number)?;
+        let mut oldest = lane.oldest()?;
+        let Front::Ready { stamp, length } = oldest.front() else { return None };
+        Some(Found { cpu, oldest, stamp, length })
+    }
+
     /// The lane of the next record.
     fn choose(&self, order: Order) -> Option<usize> {
         let count = self.ring.count();
         let mut lowest = None;
-        for turn in 0..count {
-            let number = (self.next + turn) % count;
+        for number in 0..count {
             let front = self.ring.numbered(number).map_or(Front::Empty, |(_, lane)| front(lane));
             match (front, order) {
                 (Front::Empty, _) | (Front::Busy(_), Order::Any) => {}

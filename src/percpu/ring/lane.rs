@@ -47,9 +47,11 @@ pub(super) fn padding(size: u64) -> u64 {
 const HEAD: usize = 0;
 const DROPPED: usize = 1;
 const OVERWRITTEN: usize = 2;
-const TAIL: usize = if cfg!(stillpoint_loom) { 3 } else { 16 };
+/// A tail as producers have seen it.
+const SEEN: usize = 3;
+const TAIL: usize = if cfg!(stillpoint_loom) { 4 } else { 16 };
 /// The records' first. On a page of its own.
-const RECORDS: usize = if cfg!(stillpoint_loom) { 4 } else { 512 };
+const RECORDS: usize = if cfg!(stillpoint_loom) { 5 } else { 512 };
 
 /// Words from one lane to the next.
 pub(super) fn stride(capacity: usize) -> usize {
@@ -144,11 +146,31 @@ impl<'a> Lane<'a> {
     }
 
     /// Whether `size` bytes can be appended behind `head`, which was loaded before.
+    #[inline(always)]
     pub(super) fn space(&self, head: u64, size: u64) -> Space {
+        // What one producer has seen of the tail does for others: so they leave the consumer's line
+        // alone as long as there is space. Acquire: partner is the release below.
+        match self.space_before(self.at(SEEN).load(Ordering::Acquire), head, size) {
+            Space::Full => self.space_now(head, size),
+            space => space,
+        }
+    }
+
+    #[cold]
+    fn space_now(&self, head: u64, size: u64) -> Space {
         // Acquire: partner is the release in `Oldest`, of who has read what we shall overwrite.
         let tail = self.tail().load(Ordering::Acquire) & !CLAIMED;
+        // Release: hands that on. Another may have seen a later one; then some look again.
+        self.at(SEEN).store(tail, Ordering::Release);
+        self.space_before(tail, head, size)
+    }
+
+    /// As [`space`](Lane::space), with this tail, or a later one.
+    #[inline(always)]
+    fn space_before(&self, tail: u64, head: u64, size: u64) -> Space {
         // A head that is older than the tail will not be found again, whatever we say.
-        let free = self.capacity - head.saturating_sub(tail);
+        // A tail that is so old that the head has passed it by more than there is says nothing.
+        let free = self.capacity.saturating_sub(head.saturating_sub(tail));
         let rest = self.capacity - (head & (self.capacity - 1));
         if size <= rest.min(free) {
             Space::Here(head + size)
@@ -161,9 +183,15 @@ impl<'a> Lane<'a> {
 
     /// Has the oldest records for itself, unless somebody else has, or there are none.
     pub(super) fn oldest(self) -> Option<Oldest<'a>> {
+        self.oldest_before(0)
+    }
+
+    /// The same for who has seen the head there, or 0: then those that are before it will do, and the
+    /// producers' line is left alone.
+    pub(super) fn oldest_before(self, seen: u64) -> Option<Oldest<'a>> {
         let tail = self.tail().load(Ordering::Relaxed);
         // Acquire: partner is the release of the head; what is before it is staged, or claimed.
-        let head = self.head().load(Ordering::Acquire);
+        let head = if tail < seen { seen } else { self.head().load(Ordering::Acquire) };
         if tail >= head || tail & CLAIMED != 0 {
             return None;
         }
@@ -247,7 +275,7 @@ pub(super) struct Oldest<'a> {
     /// Where they began, and where they begin now.
     was: u64,
     pub(super) at: u64,
-    head: u64,
+    pub(super) head: u64,
     claimed: bool,
 }
 

@@ -69,6 +69,7 @@
 //! | moving a head | release | the consumer's load of it: acquire |
 //! | a header becomes written, or padding | release | the consumer's load of it: acquire |
 //! | moving a tail | release | who looks for space, or claims: acquire |
+//! | a producer stores the tail that it has seen | release | others who look for space there first: acquire |
 //! | loading a head to append there | acquire | moving it: the stamp of who did is before ours |
 //! | that the consumer sleeps; looking whether it does | relaxed | the broadcast, the light fence |
 

@@ -9,14 +9,15 @@ use crate::rseq::part::WORD;
 use crate::rseq::stack::{Link, TurnedAway, address, link};
 use crate::sync::mutant::{Mutant, broken};
 use loom::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 const COMMITTED: u64 = 1 << 32;
 
 /// One section.
-struct Section {
+pub(super) struct Section {
     cpu: usize,
-    start: u64,
+    start: Cell<u64>,
     may_lose: u64,
 }
 
@@ -26,21 +27,30 @@ impl Section {
         if script.unregistered || limit() != Tier::Rseq {
             return None;
         }
-        let start = *take_token(script.cpu)?;
+        let start = Cell::new(*take_token(script.cpu)?);
         let may_lose = if script.lose_abort { u64::from(u32::MAX) } else { script.lose_one };
         Some(Section { cpu: script.cpu, start, may_lose })
     }
 
     /// One step, unless the section was aborted before.
-    fn step<R>(&self, step: impl FnOnce(&mut u64) -> R) -> Option<R> {
+    pub(super) fn step<R>(&self, step: impl FnOnce(&mut u64) -> R) -> Option<R> {
         let mut token = take_token(self.cpu)?;
         let (commits, broadcasts) = (*token >> 32, *token & (COMMITTED - 1));
-        let undisturbed = commits == self.start >> 32
-            && broadcasts - (self.start & (COMMITTED - 1)) <= self.may_lose;
+        let start = self.start.get();
+        let undisturbed =
+            commits == start >> 32 && broadcasts - (start & (COMMITTED - 1)) <= self.may_lose;
         undisturbed.then(|| step(&mut token))
     }
 
-    fn commit(&self, store: impl FnOnce()) -> Option<()> {
+    /// A step by which others of this CPU are aborted: it stores where they do, before it commits,
+    /// and so they have been preempted.
+    pub(super) fn stage(&self, store: impl FnOnce()) -> Option<()> {
+        self.commit(store)?;
+        self.start.set(self.start.get() + COMMITTED);
+        Some(())
+    }
+
+    pub(super) fn commit(&self, store: impl FnOnce()) -> Option<()> {
         self.step(|token| {
             store();
             *token += COMMITTED;
@@ -50,7 +60,7 @@ impl Section {
 
 /// A CPU's part.
 #[derive(Clone, Copy)]
-struct Part(NonNull<u8>);
+pub(super) struct Part(NonNull<u8>);
 
 impl Part {
     /// Of the calling thread's CPU.
@@ -61,7 +71,7 @@ impl Part {
         (cpu < place.bound() as usize).then(|| Part(unsafe { first.byte_add(cpu * STRIDE) }))
     }
 
-    fn word(&self, at: usize) -> &AtomicU64 {
+    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
         // SAFETY: the callers' promise: three words.
         unsafe { self.0.byte_add(at * WORD).cast().as_ref() }
     }
@@ -76,7 +86,7 @@ impl Part {
 
 /// The list in use.
 #[derive(Clone, Copy)]
-struct List(Part, usize);
+pub(super) struct List(pub(super) Part, usize);
 
 impl List {
     fn top(&self) -> &AtomicU64 {
@@ -85,7 +95,7 @@ impl List {
 }
 
 /// A section that has found the list in use.
-fn enter(place: &Place) -> Option<(Section, List)> {
+pub(super) fn enter(place: &Place) -> Option<(Section, List)> {
     let outside = broken(Mutant::StopOutsideSection).then(|| Part::here(place).map(|p| p.used()));
     let section = Section::begin()?;
     let part = section.step(|_| Part::here(place))??;

@@ -141,3 +141,33 @@ impl Drop for Registered {
         shim::peers_urcu_unregister();
     }
 }
+
+/// An allocator, by its functions.
+#[derive(Clone, Copy, Debug)]
+pub struct Allocator {
+    /// What it is called.
+    pub name: &'static str,
+    /// As C's.
+    pub malloc: unsafe extern "C" fn(usize) -> *mut c_void,
+    /// As C's.
+    pub free: unsafe extern "C" fn(*mut c_void),
+}
+
+/// Other allocators than the C library's, if they were built: with feature `allocators`.
+pub fn allocators() -> Vec<Allocator> {
+    #[cfg(feature = "allocators")]
+    return vec![
+        Allocator {
+            name: "mimalloc",
+            malloc: libmimalloc_sys::mi_malloc,
+            free: libmimalloc_sys::mi_free,
+        },
+        Allocator {
+            name: "jemalloc",
+            malloc: tikv_jemalloc_sys::malloc,
+            free: tikv_jemalloc_sys::free,
+        },
+    ];
+    #[cfg(not(feature = "allocators"))]
+    vec![]
+}

@@ -72,6 +72,7 @@ const TESTS: &[&str] = &[
     "percpu_stress",
     "stack",
     "pool",
+    "remote",
     "ring",
     "service",
     "fork",

@@ -205,9 +205,15 @@ fn service() -> Step {
     step("service", "--skip bounds::a_million_values_are_not_kept")
 }
 
+/// Per-CPU data.
+fn percpu() -> Vec<Step> {
+    ["percpu_stress", "stack", "pool", "remote", "ring"].map(|program| step(program, "")).into()
+}
+
 /// What takes long elsewhere too, but not here.
 fn most() -> Vec<Step> {
     let mut steps = core();
+    steps.extend(percpu());
     steps.extend([step("lib", ""), service()]);
     steps.extend(torture("", 4));
     steps
@@ -236,6 +242,7 @@ fn core() -> Vec<Step> {
 /// For machines that count instructions: the sections interrupted anywhere.
 fn interrupted() -> Vec<Step> {
     let mut steps = core();
+    steps.extend(percpu());
     steps.push(step("torture", "--seconds 4 --seed 1"));
     steps
 }
@@ -246,7 +253,16 @@ fn hotplug() -> Vec<Step> {
     let mut more = torture("", 8);
     more.push(step("stress", ""));
     more.push(step("rcu", ""));
+    // Those that bind themselves to one CPU are not for this.
+    more.extend([
+        step("percpu_stress", ""),
+        step("stack", "conservation"),
+        step("pool", "no_memory_has_two_owners ten_thousand_threads"),
+        step("remote", "no_number_is_had_twice"),
+        step("ring", "each_record_once_or_counted"),
+    ]);
     steps.extend(more.into_iter().map(|step| step.with("hotplug")));
+    steps.push(step("remote", "--ignored what_a_cpu_keeps_that_goes_offline"));
     steps.push(step("machine", ""));
     steps
 }

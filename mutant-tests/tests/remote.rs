@@ -1,0 +1,45 @@
+//! The stress test of work on other CPUs finds what it is for: see `stack.rs`.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+#[path = "../../tests/support/remote_stress.rs"]
+mod stress;
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use stillpoint::Tier;
+use stillpoint::mutant::Mutant;
+use support::{outcome, watch};
+
+fn stressed(time: Duration, patience: Duration) -> u64 {
+    watch(patience, || stress::OPERATIONS.load(Ordering::Relaxed));
+    let report = stress::run(time);
+    println!("{report:?}");
+    assert_ne!(report.operations, 0);
+    report.violations
+}
+
+fn caught_on_rseq(test: &str, mutant: Mutant) {
+    let tier = stillpoint::machine().tier();
+    if tier != Tier::Rseq {
+        return println!("SKIPPED {test}: on tier {tier}");
+    }
+    assert!(!outcome(test, mutant, stressed).success(), "not caught");
+}
+
+#[test]
+fn no_broadcast() {
+    caught_on_rseq("no_broadcast", Mutant::NoBroadcast);
+}
+
+#[test]
+fn no_stop() {
+    caught_on_rseq("no_stop", Mutant::NoStop);
+}
+
+/// Nothing is found where nothing is broken.
+#[test]
+fn none() {
+    assert!(outcome("none", Mutant::None, stressed).success());
+}
