@@ -6,7 +6,7 @@
 //! cargo bench --bench percpu -- summary    the summary alone, two minutes
 //! cargo bench --bench percpu -- summary records    a part of it: counts, objects or records
 //! cargo bench --bench percpu -- add        criterion alone, with its own options
-//! cargo bench --bench percpu --features peers/allocators    with mimalloc and jemalloc
+//! cargo bench -p benches --bench percpu --features peers/allocators    with mimalloc and jemalloc
 //! ```
 //!
 //! | group | one operation |

@@ -326,6 +326,7 @@ fn each_record_once_or_counted() {
         let report = stress::conserve(policy, Duration::from_secs(1));
         println!("{policy:?}: {report:?}");
         assert_eq!(report.violations, 0, "{report:?}");
-        assert!(report.read > 100, "{report:?}");
+        // On an emulated machine whose CPUs come and go it may be few.
+        assert!(report.read > 10, "{report:?}");
     }
 }

@@ -25,8 +25,16 @@ pub(crate) const THREAD_VEC: &str = "thread-local Vec of boxes";
 
 static VALUES: Pool<Value> = Pool::new();
 
+#[allow(clippy::vec_box, reason = "the boxes are what is kept")]
+mod kept {
+    use std::cell::RefCell;
+    use std::sync::Mutex;
+    pub(super) type OfThread<T> = RefCell<Vec<Box<T>>>;
+    pub(super) type OfAll<T> = Mutex<Vec<Box<T>>>;
+}
+
 thread_local! {
-    static CACHE: RefCell<Vec<Box<Value>>> = const { RefCell::new(Vec::new()) };
+    static CACHE: kept::OfThread<Value> = const { RefCell::new(Vec::new()) };
 }
 
 /// A piece of memory that can be given back on any thread.
@@ -171,7 +179,7 @@ pub(crate) const MUTEX_VEC: &str = "Mutex<Vec>";
 static STACKED: Stack<u64> = Stack::new();
 static QUEUED: SegQueue<Box<u64>> = SegQueue::new();
 static LISTED: Treiber<Box<u64>> = Treiber { head: Atomic::null() };
-static LOCKED: Mutex<Vec<Box<u64>>> = Mutex::new(Vec::new());
+static LOCKED: kept::OfAll<u64> = Mutex::new(Vec::new());
 
 /// As in the documentation of crossbeam-epoch.
 struct Treiber<T> {

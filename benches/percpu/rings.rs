@@ -21,7 +21,7 @@ pub(crate) const PEERS: [&str; 6] =
 pub(crate) const SIZES: [usize; 3] = [8, 64, 512];
 
 /// Records that fit at once; so many bytes, if they are large.
-const CAPACITY: usize = 1 << 16;
+const CAPACITY: usize = 1 << 14;
 const BYTES: usize = 8 << 20;
 
 const fn capacity(size: usize) -> usize {
@@ -237,10 +237,11 @@ pub(crate) fn burst(name: &str, size: usize, producers: usize, cpus: &[usize]) -
 }
 
 fn burst_of<const N: usize>(queue: &dyn Queue<N>, producers: usize, cpus: &[usize]) -> [f64; 2] {
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 8;
+    /// Those that touch all memory, though two CPUs share the records, for nothing.
+    const FIRST: usize = 4;
     let record = [7; N];
     let (mut produced, mut consumed, mut count) = (Duration::ZERO, Duration::ZERO, 0);
-    // The first one is for nothing: it touches all memory.
     for round in 0..ROUNDS {
         let each = (capacity(N) - producers) / producers;
         let push = |_| {
@@ -251,7 +252,7 @@ fn burst_of<const N: usize>(queue: &dyn Queue<N>, producers: usize, cpus: &[usiz
         let span = clock::together(producers, cpus, |_| _ = queue.push(&record), push);
         let begin = Instant::now();
         let drained = queue.drain();
-        if round > 0 {
+        if round >= FIRST {
             produced += span.length() * producers.min(cpus.len()) as u32;
             consumed += begin.elapsed();
             count += drained;

@@ -187,8 +187,8 @@ fn objects_by_threads(cpus: &[usize]) {
 }
 
 /// Records of a stream, and rounds of it.
-const RECORDS: u64 = 400_000;
-const ROUNDS_OF_RECORDS: usize = 7;
+const RECORDS: u64 = 2_000_000;
+const ROUNDS_OF_RECORDS: usize = 5;
 
 fn records(cpus: &[usize]) {
     println!("\nRecords to one consumer that comes behind: ns for producers (CPU time), for it");

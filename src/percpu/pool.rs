@@ -19,6 +19,11 @@
 //! look into the cells. Cells are all alike, so one may go to another pool of the same type than it
 //! came from, as a handle can have it that is not the same at both ends.
 //!
+//! The limit of an array is an operand of the sequence, not a word of the part. So one that goes by
+//! an older limit may still add a cell, up to the room that the array has. Who lowers the limit
+//! stops the parts that have more, and takes what is too much by shortening the array: items are
+//! stored by sequences only, so behind the new end they are his.
+//!
 //! Numbers, of what is in the depot or on a list, are raised before and lowered after what they
 //! count, or the other way round; they bound, and are exact when nobody is moving anything.
 

@@ -22,6 +22,9 @@
 //! Only one may do so at a time for a CPU, or one would take a list that the other has put in use
 //! again. Who finds that another is at it stops the part instead, and takes both.
 //!
+//! Sequences of `rseq/cache.rs` and `rseq/stack.rs` look at the word; that of `rseq/part.rs`, which
+//! counts, does not: for it a place is closed, for all CPUs at once.
+//!
 //! Other CPUs go on. A CPU that is offline runs no sections; a thread that was preempted in one
 //! when it went down is aborted before it goes on, elsewhere. Threads that come to the CPU behind
 //! the broadcast, or that it brings back, read the word: coming is a full barrier.

@@ -32,6 +32,10 @@ impl Ring {
     ) -> Result<(), PushError> {
         let small = length <= Ring::SMALL;
         // SAFETY: the caller's promise.
+        if small && unsafe { self.append_at_once(stamp, from, length) } {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
         match unsafe { self.append(stamp, small.then_some(from), length) }? {
             Appended::Copied => {}
             // SAFETY: as above.
@@ -52,12 +56,39 @@ impl Ring {
         }
     }
 
+    /// Tries once what mostly succeeds: to append a small record here, where there is space.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push_raw`](Ring::push_raw).
+    #[inline(always)]
+    unsafe fn append_at_once(
+        &self,
+        stamp: Option<u64>,
+        from: *const MaybeUninit<u8>,
+        length: usize,
+    ) -> bool {
+        let (shape, lanes) = (shape(Tier::Rseq), self.first());
+        let cpu = current_cpu().filter(|&cpu| shape.tier == Tier::Rseq && cpu < shape.slots);
+        let (Some(lanes), Some(cpu)) = (lanes, cpu) else { return false };
+        let lane = self.lane(lanes, shape, cpu as usize);
+        // Acquire: as in `append_here`.
+        let head = lane.head().load(Ordering::Acquire);
+        let Space::Here(new) = lane.space(head, size_of_record(length)) else { return false };
+        let record = record(lane, head, stamp.unwrap_or_else(nanos), from, length);
+        // SAFETY: as in `append_here`.
+        let done = unsafe { copy(cpu, lane.head(), head, new, lane.word(head), &record) };
+        if done {
+            self.wake(shape.tier);
+        }
+        done
+    }
+
     /// Appends a record: copied if `from` is given and a section can do it, else busy.
     ///
     /// # Safety
     ///
     /// `length` bytes at `from`, if it is given, can be read.
-    #[inline]
     unsafe fn append(
         &self,
         stamp: Option<u64>,
@@ -93,7 +124,6 @@ impl Ring {
     /// # Safety
     ///
     /// As for [`append`](Ring::append). The lane is of that CPU.
-    #[inline]
     unsafe fn append_here<'a>(
         &'a self,
         lane: Lane<'a>,
@@ -236,6 +266,7 @@ fn stamp_if(space: Space, stamp: Option<u64>) -> u64 {
 }
 
 /// What the section copies.
+#[inline(always)]
 fn record(
     lane: Lane<'_>,
     head: u64,
@@ -247,11 +278,17 @@ fn record(
     let whole = length.saturating_sub(1) & !7;
     let (mut last, mut end) = (MaybeUninit::new(stamp), head + 8);
     if length > 0 {
-        last = MaybeUninit::new(0);
         // SAFETY: behind so many whole words there are at most 8 bytes.
         unsafe {
-            let to = last.as_mut_ptr().cast::<MaybeUninit<u8>>();
-            from.add(whole).copy_to_nonoverlapping(to, length - whole);
+            let from = from.add(whole);
+            if length - whole == 8 {
+                // Without a call.
+                last = from.cast::<MaybeUninit<u64>>().read_unaligned();
+            } else {
+                last = MaybeUninit::new(0);
+                let to = last.as_mut_ptr().cast::<MaybeUninit<u8>>();
+                from.copy_to_nonoverlapping(to, length - whole);
+            }
         }
         end = head + 16 + whole as u64;
     }

@@ -134,9 +134,10 @@ struct Found<'a> {
 }
 
 /// A record that was read; its space is given back, also if who reads it panics.
-struct Read<'a>(Oldest<'a>, u64);
+struct Read<'o, 'a>(&'o mut Oldest<'a>, u64);
 
-impl Drop for Read<'_> {
+impl Drop for Read<'_, '_> {
+    #[inline(always)]
     fn drop(&mut self) {
         self.0.skip(self.1);
     }
@@ -293,15 +294,28 @@ impl<'a> Consumer<'a> {
         self.wait(Order::Any, timeout);
     }
 
+    #[inline]
     fn pop_raw<R>(
         &mut self,
         order: Order,
         f: impl FnOnce(Option<u32>, u64, &[MaybeUninit<u8>]) -> R,
     ) -> Option<R> {
-        let Found { cpu, mut oldest, stamp, length } = match order {
-            Order::Any => self.any()?,
-            Order::Merged => self.lowest()?,
-        };
+        match order {
+            Order::Any => self.any(f),
+            Order::Merged => {
+                let found = self.lowest()?;
+                Some(self.read(found, f))
+            }
+        }
+    }
+
+    /// Hands a record to its reader, and its space back.
+    #[inline(always)]
+    fn read<R>(
+        &mut self,
+        Found { cpu, mut oldest, stamp, length }: Found<'a>,
+        f: impl FnOnce(Option<u32>, u64, &[MaybeUninit<u8>]) -> R,
+    ) -> R {
         let lane = oldest.lane;
         let (position, size) = (oldest.at, size_of_record(length));
         if broken(Mutant::RingEarlyTail) {
@@ -309,12 +323,12 @@ impl<'a> Consumer<'a> {
         }
         let in_place = self.ring.policy == Policy::DropNewest && !cfg!(stillpoint_loom);
         if in_place && !broken(Mutant::RingEarlyTail) {
-            let read = Read(oldest, size);
+            let read = Read(&mut oldest, size);
             let bytes = lane.bytes(position + 16).cast_const().cast();
             // SAFETY: the record is ours until `read` is dropped.
             let result = f(cpu, stamp, unsafe { std::slice::from_raw_parts(bytes, length) });
             drop(read);
-            return Some(result);
+            return result;
         }
         #[cfg(stillpoint_mutants)]
         if broken(Mutant::RingEarlyTail) {
@@ -323,17 +337,18 @@ impl<'a> Consumer<'a> {
             crate::sync::dither();
             // SAFETY: not; that is the defect.
             unsafe { lane.copy(position, length, &mut self.copy) };
-            return Some(f(cpu, stamp, &self.copy));
+            return f(cpu, stamp, &self.copy);
         }
         // SAFETY: the record is ours until `oldest` is dropped.
         unsafe { lane.copy(position, length, &mut self.copy) };
         oldest.skip(size);
         drop(oldest);
-        Some(f(cpu, stamp, &self.copy))
+        f(cpu, stamp, &self.copy)
     }
 
     /// The next record of a lane that has one: of the same as before, for a while.
-    fn any(&mut self) -> Option<Found<'a>> {
+    #[inline(always)]
+    fn any<R>(&mut self, f: impl FnOnce(Option<u32>, u64, &[MaybeUninit<u8>]) -> R) -> Option<R> {
         let count = self.ring.count();
         // The one where it begins is looked at again in the end: with a head that is loaded anew.
         for _ in 0..=count {
@@ -343,7 +358,7 @@ impl<'a> Consumer<'a> {
                 && let Front::Ready { stamp, length } = oldest.front()
             {
                 (self.stay, self.seen) = (self.stay - 1, oldest.head);
-                return Some(Found { cpu, oldest, stamp, length });
+                return Some(self.read(Found { cpu, oldest, stamp, length }, f));
             }
             self.next = if self.next + 1 < count { self.next + 1 } else { 0 };
             (self.stay, self.seen) = (STAY, 0);

@@ -188,6 +188,7 @@ impl<'a> Lane<'a> {
 
     /// The same for who has seen the head there, or 0: then those that are before it will do, and the
     /// producers' line is left alone.
+    #[inline(always)]
     pub(super) fn oldest_before(self, seen: u64) -> Option<Oldest<'a>> {
         let tail = self.tail().load(Ordering::Relaxed);
         // Acquire: partner is the release of the head; what is before it is staged, or claimed.
@@ -281,6 +282,7 @@ pub(super) struct Oldest<'a> {
 
 impl Oldest<'_> {
     /// What is there. Skips padding.
+    #[inline(always)]
     pub(super) fn front(&mut self) -> Front {
         while self.at < self.head {
             // Acquire: partner is the release of who has written it.
@@ -301,6 +303,7 @@ impl Oldest<'_> {
     }
 
     /// Frees `size` bytes, as soon as this is dropped.
+    #[inline(always)]
     pub(super) fn skip(&mut self, size: u64) {
         if self.lane.atomic && !broken(Mutant::RingNotCleared) {
             for position in (self.at..self.at + size).step_by(ALIGN as usize) {
@@ -315,6 +318,7 @@ impl Oldest<'_> {
 }
 
 impl Drop for Oldest<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         if self.claimed || self.at != self.was {
             // Release: partner is the acquire of who appends there, or claims.
