@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench percpu               criterion's groups, then the summary
-//! cargo bench --bench percpu -- summary    the summary alone, two minutes
+//! cargo bench --bench percpu -- summary    the summary alone, four minutes
 //! cargo bench --bench percpu -- summary records    a part of it: counts, objects or records
 //! cargo bench --bench percpu -- add        criterion alone, with its own options
 //! cargo bench -p benches --bench percpu --features peers/allocators    with mimalloc and jemalloc
