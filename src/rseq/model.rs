@@ -15,6 +15,7 @@
 //! Tests script what the kernel does to a thread: where it runs, whether it is registered,
 //! whether an abort is lost.
 
+pub mod leaf;
 pub mod list;
 
 use super::part::{Place, STRIDE};

@@ -14,14 +14,14 @@ use std::ptr::NonNull;
 const COMMITTED: u64 = 1 << 32;
 
 /// One section.
-struct Section {
+pub(super) struct Section {
     cpu: usize,
     start: u64,
     may_lose: u64,
 }
 
 impl Section {
-    fn begin() -> Option<Section> {
+    pub(super) fn begin() -> Option<Section> {
         let script = script();
         if script.unregistered || limit() != Tier::Rseq {
             return None;
@@ -32,7 +32,7 @@ impl Section {
     }
 
     /// One step, unless the section was aborted before.
-    fn step<R>(&self, step: impl FnOnce(&mut u64) -> R) -> Option<R> {
+    pub(super) fn step<R>(&self, step: impl FnOnce(&mut u64) -> R) -> Option<R> {
         let mut token = take_token(self.cpu)?;
         let (commits, broadcasts) = (*token >> 32, *token & (COMMITTED - 1));
         let undisturbed = commits == self.start >> 32
@@ -40,7 +40,7 @@ impl Section {
         undisturbed.then(|| step(&mut token))
     }
 
-    fn commit(&self, store: impl FnOnce()) -> Option<()> {
+    pub(super) fn commit(&self, store: impl FnOnce()) -> Option<()> {
         self.step(|token| {
             store();
             *token += COMMITTED;
