@@ -214,6 +214,36 @@ mod native {
         }};
     }
 
+    /// The same with a loop, for more of them: all but the first `$less` bytes in the first place, and
+    /// of those the piece at `$last` not by the section.
+    macro_rules! read_many {
+        ($o:ident, $cell:ident, $to:ident, $class:ident $piece:ty, $less:literal, $last:literal) => {{
+            let (last, mark): ($piece, usize);
+            // SAFETY: as in `read!`; besides, the text stores to the buffer, which is as large as the
+            // area.
+            unsafe {
+                section!(
+                    "leaf_many", "landing_null",
+                    o = in(reg) $o,
+                    cell = in(reg) $cell,
+                    mark = out(reg) mark,
+                    n = inout(reg) size_of_val(&$to) - $less => _,
+                    to = in(reg) $to.as_mut_ptr(),
+                    a = out($class) _,
+                    b = out($class) _,
+                    c = out($class) _,
+                    d = out($class) last,
+                    options(nostack),
+                );
+            }
+            if mark == 0 {
+                return None;
+            }
+            // SAFETY: the buffer is larger.
+            unsafe { $to.as_mut_ptr().byte_add($last).cast::<$piece>().write(last) };
+        }};
+    }
+
     /// Tries once to load the address in `cell` and copy the value there. Returns `None` if the
     /// section was aborted, the address is [closed](super::is_closed), the thread is not
     /// registered, or the type does not [fit](super::fits).
@@ -242,7 +272,7 @@ mod native {
     #[inline(always)]
     pub unsafe fn copy<T: Copy>(cell: &AtomicPtr<Area<T>>) -> Option<T> {
         let o = hoisted_offset();
-        if o == 0 || !super::fits::<T>() {
+        if o == 0 || const { !super::fits::<T>() } {
             return None;
         }
         #[cfg(stillpoint_mutants)]
@@ -252,69 +282,34 @@ mod native {
         }
         let mut to = MaybeUninit::<Area<T>>::uninit();
         let at: *const AtomicPtr<Area<T>> = cell;
+        // Inline constants: so that even unoptimised code has one of the texts.
         #[cfg(target_arch = "x86_64")]
-        match size_of::<T>() {
-            0..=8 => read!("leaf_1", o, at, to, reg Word: a),
-            9..=16 => read!("leaf_2", o, at, to, reg Word: a b),
-            17..=32 => read!("leaf_4", o, at, to, xmm_reg Chunk: a b),
-            33..=48 => read!("leaf_6", o, at, to, xmm_reg Chunk: a b c),
-            49..=64 => read!("leaf_8", o, at, to, xmm_reg Chunk: a b c d),
-            _ => {
-                let (last, mark): (Chunk, usize);
-                // SAFETY: as in `read!`; besides, the text stores to the buffer, which is as large.
-                unsafe {
-                    section!(
-                        "leaf_many", "landing_null",
-                        o = in(reg) o,
-                        cell = in(reg) at,
-                        mark = out(reg) mark,
-                        n = inout(reg) size_of::<Area<T>>() - 64 => _,
-                        to = in(reg) to.as_mut_ptr(),
-                        a = out(xmm_reg) _,
-                        b = out(xmm_reg) _,
-                        c = out(xmm_reg) _,
-                        d = out(xmm_reg) last,
-                        options(nostack),
-                    );
-                }
-                if mark == 0 {
-                    return None;
-                }
-                // SAFETY: the buffer is larger.
-                unsafe { to.as_mut_ptr().byte_add(48).cast::<Chunk>().write(last) };
-            }
+        if const { size_of::<T>() <= 8 } {
+            read!("leaf_1", o, at, to, reg Word: a);
+        } else if const { size_of::<T>() <= 16 } {
+            read!("leaf_2", o, at, to, reg Word: a b);
+        } else if const { size_of::<T>() <= 32 } {
+            read!("leaf_4", o, at, to, xmm_reg Chunk: a b);
+        } else if const { size_of::<T>() <= 48 } {
+            read!("leaf_6", o, at, to, xmm_reg Chunk: a b c);
+        } else if const { size_of::<T>() <= 64 } {
+            read!("leaf_8", o, at, to, xmm_reg Chunk: a b c d);
+        } else {
+            read_many!(o, at, to, xmm_reg Chunk, 64, 48);
         }
         #[cfg(target_arch = "aarch64")]
-        match size_of::<T>() {
-            0..=8 => read!("leaf_1", o, at, to, reg Word: a),
-            9..=16 => read!("leaf_2", o, at, to, reg Word: a b),
-            17..=32 => read!("leaf_4", o, at, to, reg Word: a b c d),
-            33..=48 => read!("leaf_6", o, at, to, reg Word: a b c d e f),
-            49..=64 => read!("leaf_8", o, at, to, reg Word: a b c d e f g h),
-            _ => {
-                let (last, mark): (Word, usize);
-                // SAFETY: as in `read!`; besides, the text stores to the buffer, which is as large.
-                unsafe {
-                    section!(
-                        "leaf_many", "landing_null",
-                        o = in(reg) o,
-                        cell = in(reg) at,
-                        mark = out(reg) mark,
-                        n = inout(reg) size_of::<Area<T>>() - 32 => _,
-                        to = in(reg) to.as_mut_ptr(),
-                        a = out(reg) _,
-                        b = out(reg) _,
-                        c = out(reg) _,
-                        d = out(reg) last,
-                        options(nostack),
-                    );
-                }
-                if mark == 0 {
-                    return None;
-                }
-                // SAFETY: the buffer is larger.
-                unsafe { to.as_mut_ptr().byte_add(24).cast::<Word>().write(last) };
-            }
+        if const { size_of::<T>() <= 8 } {
+            read!("leaf_1", o, at, to, reg Word: a);
+        } else if const { size_of::<T>() <= 16 } {
+            read!("leaf_2", o, at, to, reg Word: a b);
+        } else if const { size_of::<T>() <= 32 } {
+            read!("leaf_4", o, at, to, reg Word: a b c d);
+        } else if const { size_of::<T>() <= 48 } {
+            read!("leaf_6", o, at, to, reg Word: a b c d e f);
+        } else if const { size_of::<T>() <= 64 } {
+            read!("leaf_8", o, at, to, reg Word: a b c d e f g h);
+        } else {
+            read_many!(o, at, to, reg Word, 32, 24);
         }
         sequence_acquires(at.cast());
         // SAFETY: the bytes of a `T`, copied from an area in which one stands.

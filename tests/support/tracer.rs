@@ -14,9 +14,12 @@
 
 #[path = "cpus.rs"]
 mod cpus;
+#[path = "leaves.rs"]
+mod leaves;
 #[path = "lists.rs"]
 mod lists;
 
+use leaves::{Leaves, Read};
 use lists::{Act, Lists};
 use std::ffi::c_void;
 use std::io;
@@ -43,6 +46,9 @@ struct Arena {
     lists: Lists,
     /// What is done there.
     act: Act,
+    leaves: Leaves,
+    /// What is read there.
+    read: Read,
     lines: [Line; CPUS + 1],
     gate: Gate,
     slot_lines: [SlotLine; CPUS],
@@ -92,8 +98,10 @@ enum Place {
     InList(Act),
     /// The first free slot; its count is how many hold the phase's id.
     Slot,
+    /// What is read; of no CPU.
+    InLeaf(Read),
 }
-use Place::{InList, InPart, Slot, Word};
+use Place::{InLeaf, InList, InPart, Slot, Word};
 
 /// The id that stands for a phase.
 fn id(phase: usize) -> u64 {
@@ -105,7 +113,20 @@ const fn on_list(name: &'static str, act: Act, attempt: extern "C" fn(&Arena) ->
     Sequence { name, attempt, commits_to: InList(act), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 12] = [
+/// Of one that is a whole read.
+const fn leaf(name: &'static str, read: Read, attempt: extern "C" fn(&Arena) -> bool) -> Sequence {
+    Sequence { name, attempt, commits_to: InLeaf(read), follows_phase: false }
+}
+
+pub(crate) const SEQUENCES: [Sequence; 20] = [
+    leaf("leaf_1", Read::Copy(1), attempt_copy::<1>),
+    leaf("leaf_2", Read::Copy(2), attempt_copy::<2>),
+    leaf("leaf_4", Read::Copy(4), attempt_copy::<4>),
+    leaf("leaf_6", Read::Copy(6), attempt_copy::<6>),
+    leaf("leaf_8", Read::Copy(8), attempt_copy::<8>),
+    leaf("leaf_many", Read::Copy(10), attempt_copy::<10>),
+    leaf("leaf_many", Read::Copy(16), attempt_copy::<16>),
+    leaf("retain", Read::Retain, attempt_retain),
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),
     on_list("stack_take", Act::Take, attempt_take),
@@ -149,6 +170,16 @@ pub(crate) const SEQUENCES: [Sequence; 12] = [
         follows_phase: false,
     },
 ];
+
+#[inline(never)]
+extern "C" fn attempt_copy<const WORDS: usize>(arena: &Arena) -> bool {
+    arena.leaves.copy::<WORDS>()
+}
+
+#[inline(never)]
+extern "C" fn attempt_retain(arena: &Arena) -> bool {
+    arena.leaves.retain()
+}
 
 #[inline(never)]
 extern "C" fn attempt_push(arena: &Arena) -> bool {
@@ -251,7 +282,11 @@ impl Arena {
             let p = p.cast::<Arena>();
             (&raw mut (*p).act).write(match place {
                 InList(act) => act,
-                Word(_) | InPart | Slot => Act::Push,
+                Word(_) | InPart | Slot | InLeaf(_) => Act::Push,
+            });
+            (&raw mut (*p).read).write(match place {
+                InLeaf(read) => read,
+                Word(_) | InPart | Slot | InList(_) => Read::Copy(1),
             });
             &*p
         };
@@ -284,6 +319,7 @@ impl Arena {
     /// each of its instructions.
     fn reset(&self) {
         self.lists.reset(self.act);
+        self.leaves.reset(self.read);
         for line in &self.slot_lines {
             for (at, slot) in line.slots.iter().enumerate() {
                 slot.store(if at < 2 { u64::MAX } else { 0 }, SeqCst);
@@ -294,7 +330,7 @@ impl Arena {
     fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot | InPart | InList(_) => 0,
+            Slot | InPart | InList(_) | InLeaf(_) => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -305,7 +341,8 @@ impl Arena {
             Word(word) => word(&self.lines[cpu + 1].phases[phase]).load(SeqCst),
             InPart => self.parts[cpu].0[phase].load(SeqCst),
             InList(act) if phase == 0 => self.lists.count(cpu, act),
-            InList(_) => 0,
+            InLeaf(read) if phase == 0 && cpu == 0 => self.leaves.count(read),
+            InList(_) | InLeaf(_) => 0,
             Slot => {
                 let slots = self.slot_lines[cpu].slots.iter();
                 slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
@@ -315,6 +352,10 @@ impl Arena {
 
     /// Commits once on every slot the child may be about to commit on. Returns how often.
     fn interfere(&self, phase: usize, place: Place) -> u64 {
+        if let InLeaf(read) = place {
+            self.leaves.interfere(read, INTERFERED as u64);
+            return INTERFERED as u64;
+        }
         for cpu in 0..INTERFERED {
             match place {
                 Word(word) => {
@@ -324,6 +365,7 @@ impl Arena {
                     self.parts[cpu].0[phase].fetch_add(1, SeqCst);
                 }
                 InList(act) => self.lists.interfere(cpu, act),
+                InLeaf(_) => {}
                 Slot => {
                     let mut slots = self.slot_lines[cpu].slots.iter();
                     let free = slots.find(|slot| slot.load(SeqCst) == 0);
@@ -629,7 +671,7 @@ fn try_stop(
         let here = child.cpu()?;
         let there = cpus.iter().copied().find(|&cpu| cpu != here).unwrap_or(here);
         child.move_to(&[there]);
-        if !committed {
+        if !committed && !matches!(place, InLeaf(_)) {
             lands_on = Some((there, arena.sum_of(there, lands_in, place) + 1));
         }
     }
