@@ -40,6 +40,7 @@
 //!
 //! [`expel`]: crate::machine::fence::expel
 
+#[cfg(not(stillpoint_loom))]
 use crate::sync::AtomicPtr;
 
 #[cfg(stillpoint_loom)]

@@ -15,6 +15,7 @@ const WORD: usize = size_of::<u64>();
 pub const FREED: u64 = 0xdead;
 
 /// A value of some words.
+#[derive(Debug)]
 pub struct Area<T> {
     words: Box<[AtomicU64]>,
     value: PhantomData<T>,
@@ -26,13 +27,23 @@ impl<T: Copy> Area<T> {
         assert!(size_of::<T>().is_multiple_of(WORD) && align_of::<T>() == align_of::<u64>());
         let first = (&raw const value).cast::<u64>();
         // SAFETY: within the value, as the models use it.
-        let word = |at| AtomicU64::new(unsafe { first.add(at).read() });
+        let word = |at| {
+            // Whoever is not ordered behind the store may find what was there before.
+            let word = AtomicU64::new(FREED);
+            word.store(unsafe { first.add(at).read() }, Ordering::Relaxed);
+            word
+        };
         Area { words: (0..size_of::<T>() / WORD).map(word).collect(), value: PhantomData }
     }
 
     /// The value.
     pub fn get(&self) -> T {
         value_of(self.words.iter().map(|word| word.load(Ordering::Relaxed)))
+    }
+
+    /// The end of it, for models of the sequence alone.
+    pub fn mark(&self) {
+        self.spoil();
     }
 
     /// The end of it: its memory may hold anything from here on.
@@ -82,7 +93,9 @@ pub unsafe fn retain<T>(cell: &AtomicPtr<T>) -> Option<NonNull<T>> {
     }
     // SAFETY: the caller's promise; the memory stays.
     let count = unsafe { &*mark.cast::<AtomicUsize>() };
-    let add = || drop(count.fetch_add(1, Ordering::Relaxed));
+    let add = || {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
     if broken(Mutant::RetainOutsideSection) {
         add();
     } else {
