@@ -44,7 +44,6 @@ caught! {
     no_broadcast: NoBroadcast, [Tier::Rseq];
     copy_outside_section: CopyOutsideSection, [Tier::Rseq];
     retain_outside_section: RetainOutsideSection, [Tier::Rseq];
-    no_wait: NoWait, [Tier::Membarrier, Tier::Fence];
 }
 
 /// Nothing is found where nothing is broken.
