@@ -34,12 +34,14 @@ const NOTHING: Order = Order::Nothing;
 /// An atomic addition, and it acquires.
 const LOCKED: Order = Order::Locked;
 
-const CLAIMS: [Claim; 19] = [
-    Claim { function: "audited_copy_1", commits: &[NOTHING] },
+const CLAIMS: [Claim; 21] = [
+    Claim { function: "audited_copy_one", commits: &[NOTHING] },
     Claim { function: "audited_copy_2", commits: &[NOTHING] },
     Claim { function: "audited_copy_4", commits: &[NOTHING] },
     Claim { function: "audited_copy_6", commits: &[NOTHING] },
     Claim { function: "audited_copy_8", commits: &[NOTHING] },
+    Claim { function: "audited_copy_16", commits: &[NOTHING] },
+    Claim { function: "audited_copy_32", commits: &[NOTHING] },
     Claim { function: "audited_copy_many", commits: &[NOTHING] },
     Claim { function: "audited_retain", commits: &[LOCKED] },
     Claim { function: "audited_stack_push", commits: &[PLAIN] },
@@ -75,11 +77,13 @@ macro_rules! audited_copies {
 }
 
 audited_copies! {
-    audited_copy_1: 1;
+    audited_copy_one: 1;
     audited_copy_2: 2;
     audited_copy_4: 4;
     audited_copy_6: 6;
     audited_copy_8: 8;
+    audited_copy_16: 16;
+    audited_copy_32: 32;
     audited_copy_many: 512;
 }
 

@@ -1,12 +1,7 @@
-// Read eight words, as leaf_1.s reads one.  Results: {a} to {h}.
+// Read eight words, as leaf_1.s reads one.  Results: {a} to {d}, two words each.
 ldar {mark}, [{cell}]
-ldrsw {x}, [{area}, 4]
-orr {x}, {x}, {mark}
-tbnz {x}, 63, 53f
-ldp {a}, {b}, [{mark}]
-ldp {c}, {d}, [{mark}, 16]
-ldp {e}, {f}, [{mark}, 32]
-ldr {g}, [{mark}, 48]
+ldp {a:q}, {b:q}, [{mark}]
+ldr {c:q}, [{mark}, 32]
 55:
-ldur {h}, [{mark}, 56]
+ldur {d:q}, [{mark}, 48]
 52:

@@ -3,9 +3,6 @@
 // time; the last two times may overlap.  Result: {d}, the last 8 of the first 32 bytes, which are
 // not stored: the section ends with a load.
 ldar {mark}, [{cell}]
-ldrsw {x}, [{area}, 4]
-orr {x}, {x}, {mark}
-tbnz {x}, 63, 53f
 56:
 add {c}, {mark}, {n}
 ldp {a}, {b}, [{c}]

@@ -1,5 +1,6 @@
 // Add one to the word at the address in {cell}, atomically: others count there too.  Result: {mark},
-// the address.  Which addresses are turned away, and what orders the loads: as in leaf_1.s.
+// the address.  It is negative where nobody may count, and so is the CPU number of a thread that is
+// not registered: one test for both.  The first load acquires, as in leaf_1.s.
 // The exclusive store is the commit. It may find that another processor was there: then nothing
 // was stored, and {failed} is not 0. An abort gives the reservation up, as every exception does.
 ldar {mark}, [{cell}]

@@ -1,8 +1,5 @@
-// Read six words, as leaf_1.s reads one.  Results: {a}, {b}, {c}, two words each.
-movsxd {x}, dword ptr fs:[{o} + 4]
+// Read six words, as leaf_1.s reads one.  Results: {a} to {c}, two words each.
 mov {mark}, qword ptr [{cell}]
-or {x}, {mark}
-js 53f
 movups {a}, xmmword ptr [{mark}]
 movups {b}, xmmword ptr [{mark} + 16]
 55:

@@ -2,10 +2,7 @@
 // a word; {n} is 16 or more, and a multiple of it.  From the end to the beginning, 64 bytes at a
 // time; the last two times may overlap.  Result: {d}, the last 16 of the first 64 bytes, which are
 // not stored: the section ends with a load.
-movsxd {x}, dword ptr fs:[{o} + 4]
 mov {mark}, qword ptr [{cell}]
-or {x}, {mark}
-js 53f
 56:
 movups {a}, xmmword ptr [{mark} + {n}]
 movups {b}, xmmword ptr [{mark} + {n} + 16]

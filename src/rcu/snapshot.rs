@@ -2,17 +2,19 @@
 //!
 //! # State
 //!
-//! The value that the cell was made with, which nobody changes, and an address: [nowhere] as long
-//! as that value counts, then that of a heap allocation, a callback's header and the value. Writers
-//! exchange the address and retire the old allocation through its own header. The address is
-//! [closed](crate::rseq::leaf) where sequences must not follow it: below tier `Rseq`, and for values
-//! that do not [fit].
+//! The value that the cell was made with, which nobody changes, and an address: that of [nothing] as
+//! long as that value counts, then that of a heap allocation, a callback's header and the value.
+//! Writers exchange the address and retire the old allocation through its own header.
+//!
+//! There are two words for the address, of which a cell uses one for its whole life: one that the
+//! sequences load, and one for where they must not, which is below tier `Rseq`, and with values
+//! that do not [fit]. The other one remains the address of nothing.
 //!
 //! # Readers
 //!
 //! A *leaf read* is one restartable section: load the address, copy the words; it stores nothing,
-//! so nobody knows of it. Whoever cannot (the address is closed or nowhere, the thread is not
-//! registered, one attempt after the other was aborted) reads under a guard of the cell's domain.
+//! so nobody knows of it. Whoever cannot (the other word is in use, the thread is not registered, one
+//! attempt after the other was aborted) reads under a guard of the cell's domain.
 //!
 //! # Why a copy is whole
 //!
@@ -40,7 +42,7 @@
 //! | address, under a guard | acquire | the same |
 //! | exchange | acquire, release | both; and the exchange that published what it takes out |
 //!
-//! [nowhere]: crate::rseq::leaf::nowhere
+//! [nothing]: crate::rseq::leaf::nothing
 //! [fit]: crate::rseq::leaf::fits
 //! [`expel`]: crate::machine::fence::expel
 
@@ -112,7 +114,10 @@ use std::mem::offset_of;
 /// std::thread::spawn(move || cell.get());
 /// ```
 pub struct SnapshotCell<T: Copy, D: DomainRef = Global> {
-    address: AtomicPtr<Area<T>>,
+    /// What sequences load.
+    leaf: AtomicPtr<Area<T>>,
+    /// What is loaded under guards, where sequences must not.
+    guarded: AtomicPtr<Area<T>>,
     first: T,
     domain: D,
 }
@@ -196,7 +201,9 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
         /// ```
         #[must_use]
         pub const fn new_in(value: T, domain: D) -> SnapshotCell<T, D> {
-            SnapshotCell { address: AtomicPtr::new(leaf::nowhere()), first: value, domain }
+            let leaf = AtomicPtr::new(leaf::nothing());
+            let guarded = AtomicPtr::new(leaf::nothing());
+            SnapshotCell { leaf, guarded, first: value, domain }
         }
     }
 
@@ -214,7 +221,7 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
 
     /// A copy of the value.
     ///
-    /// One restartable section, on x86-64 nine instructions for up to eight bytes, none of them
+    /// One restartable section, on x86-64 six instructions for up to eight bytes, none of them
     /// atomic; if that was aborted eight times in a row, on a thread that cannot be registered, below
     /// tier `Rseq`, and in a cell that was never written to, some nanoseconds more. Never blocks,
     /// never fails; does not wait for writers, nor begin again because of them. Async-signal-safe.
@@ -229,9 +236,9 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     /// ```
     #[inline(always)]
     pub fn get(&self) -> T {
-        // SAFETY: an open address is that of an area which nobody writes to, and which is freed
-        // after two broadcasts of tier `Rseq`: see the module's head.
-        match unsafe { leaf::copy(&self.address) } {
+        // SAFETY: it is nothing's, or that of an area which nobody writes to, and which is freed after
+        // two broadcasts of tier `Rseq`: see the module's head.
+        match unsafe { leaf::copy(&self.leaf) } {
             Some(value) => value,
             None => self.get_cold(),
         }
@@ -240,36 +247,45 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     #[cold]
     #[inline(never)]
     fn get_cold(&self) -> T {
+        // Relaxed: these decide only how to read.
+        let is_nothing = |word: &AtomicPtr<_>| word.load(Ordering::Relaxed) == leaf::nothing();
+        if is_nothing(&self.leaf) && is_nothing(&self.guarded) {
+            return self.first;
+        }
         for _ in 0..RETRIES {
-            // Relaxed: decides only how to read.
-            let address = self.address.load(Ordering::Relaxed);
-            if address == leaf::nowhere() {
-                return self.first;
-            }
-            if leaf::is_closed(address) || !sequences_may_work(u32::MAX) {
+            if is_nothing(&self.leaf) || !sequences_may_work(u32::MAX) {
                 break;
             }
             // SAFETY: as in `get`.
-            if let Some(value) = unsafe { leaf::copy(&self.address) } {
+            if let Some(value) = unsafe { leaf::copy(&self.leaf) } {
                 return value;
             }
         }
         let _guard = self.domain().read();
         // Acquire: partner is the exchange that published the value.
-        let address = self.address.load(Ordering::Acquire);
+        let address = self.address().load(Ordering::Acquire);
         // SAFETY: found under a guard, which lives.
         unsafe { self.value_at(address) }
+    }
+
+    /// The word that this cell uses.
+    fn address(&self) -> &AtomicPtr<Area<T>> {
+        if leaf::fits::<T>() && self.domain().tier() == Tier::Rseq {
+            &self.leaf
+        } else {
+            &self.guarded
+        }
     }
 
     /// # Safety
     ///
     /// The address stood in this cell, was acquired, and the slot there is not freed yet.
     unsafe fn value_at(&self, address: *mut Area<T>) -> T {
-        if address == leaf::nowhere() {
+        if address == leaf::nothing() {
             return self.first;
         }
         // SAFETY: the caller's promise; nobody writes to a slot that was published.
-        unsafe { (*leaf::opened(address)).get() }
+        unsafe { (*address).get() }
     }
 
     /// Replaces the value.
@@ -299,11 +315,11 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     /// assert_eq!(cell.swap(2), 1);
     /// ```
     pub fn swap(&self, value: T) -> T {
-        let new = self.stored(Slot::into_address(Slot::boxed(value)));
+        let new = Slot::into_address(Slot::boxed(value));
         // Release: partner is the load of whoever reads. Acquire: we read the old one.
         let order =
             if broken(Mutant::RelaxedPublish) { Ordering::Relaxed } else { Ordering::AcqRel };
-        let old = self.address.swap(new, order);
+        let old = self.address().swap(new, order);
         // SAFETY: just unlinked, by us, who retire it behind this.
         unsafe {
             let value = self.value_at(old);
@@ -365,7 +381,7 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     fn try_update(&self, mut f: impl FnMut(T) -> Option<T>) -> Result<T, T> {
         let guard = self.domain().read();
         // Acquire: partner is the exchange that published the value.
-        let mut found = self.address.load(Ordering::Acquire);
+        let mut found = self.address().load(Ordering::Acquire);
         loop {
             // SAFETY: found under the guard, which lives.
             let value = unsafe { self.value_at(found) };
@@ -373,13 +389,7 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
             let new = Slot::into_address(Slot::boxed(new));
             // As in `swap`. There is no ABA: what we found is not freed while the guard lives, and no
             // address is stored twice before it is; nor does a cell go back to the first value.
-            let exchanged = self.address.compare_exchange(
-                found,
-                self.stored(new),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
-            match exchanged {
+            match self.address().compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     drop(guard);
                     // SAFETY: just unlinked, by us.
@@ -395,17 +405,12 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
         }
     }
 
-    /// The address as readers of this cell may have it.
-    fn stored(&self, address: *mut Area<T>) -> *mut Area<T> {
-        leaf::stored(address, leaf::fits::<T>() && self.domain().tier() == Tier::Rseq)
-    }
-
     /// # Safety
     ///
     /// The address was just taken out of this cell, by the caller, and is not used again.
     unsafe fn retire(&self, address: *mut Area<T>) {
-        if address != leaf::nowhere() {
-            let slot = Slot::around(leaf::opened(address));
+        if address != leaf::nothing() {
+            let slot = Slot::around(address);
             // SAFETY: a boxed slot begins with its header, for which `free` was made; behind two
             // grace periods nobody uses it. It is memory and nothing else: any thread may free it.
             unsafe { self.domain().defer_raw(slot.cast()) };
@@ -423,13 +428,12 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     /// ```
     #[cfg(not(stillpoint_loom))]
     pub fn get_mut(&mut self) -> &mut T {
-        // Relaxed: `&mut self` came here after all use.
-        let address = self.address.load(Ordering::Relaxed);
-        if address == leaf::nowhere() {
+        let address = self.last();
+        if address == leaf::nothing() {
             return &mut self.first;
         }
         // SAFETY: the current slot is the cell's alone, and nobody reads it.
-        unsafe { (*leaf::opened(address)).get_mut() }
+        unsafe { (*address).get_mut() }
     }
 
     /// The value.
@@ -440,21 +444,27 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     /// assert_eq!(stillpoint::rcu::SnapshotCell::new(1).into_inner(), 1);
     /// ```
     pub fn into_inner(self) -> T {
-        // Relaxed: `self` came here after all use.
-        let address = self.address.load(Ordering::Relaxed);
         // SAFETY: the cell's alone, and freed when it is dropped, which comes next.
-        unsafe { self.value_at(address) }
+        unsafe { self.value_at(self.last()) }
+    }
+
+    /// The address, for those who have the cell to themselves.
+    fn last(&self) -> *mut Area<T> {
+        // Relaxed: they came here after all use.
+        match self.leaf.load(Ordering::Relaxed) {
+            address if address == leaf::nothing() => self.guarded.load(Ordering::Relaxed),
+            address => address,
+        }
     }
 }
 
 impl<T: Copy, D: DomainRef> Drop for SnapshotCell<T, D> {
     /// Frees the current value's memory at once: every reader borrowed the cell.
     fn drop(&mut self) {
-        // Relaxed: `&mut self` came here after all use.
-        let address = self.address.load(Ordering::Relaxed);
-        if address != leaf::nowhere() {
+        let address = self.last();
+        if address != leaf::nothing() {
             // SAFETY: the current slot is the cell's alone.
-            unsafe { Slot::<T>::free(Slot::around(leaf::opened(address)).cast()) };
+            unsafe { Slot::<T>::free(Slot::around(address).cast()) };
         }
     }
 }

@@ -32,11 +32,14 @@
 //! nobody adds to that count any more who does not own a part of it: a reference of the cell's
 //! is given back only then, so the count is not 0 whenever a section adds to it.
 //!
-//! # Addresses that are closed
+//! # Who is turned away
 //!
-//! An address that only those under a guard may follow is stored as its complement, which is
-//! negative: no program has memory there. The sequences turn those away by the same test that
-//! turns away a thread that is not registered, whose CPU number is negative too.
+//! A thread that is not registered is not aborted by anybody. [`retain`] looks in its section: an
+//! address that only those under a guard may follow is stored as its complement, which is
+//! negative, as no program's addresses are; so is the CPU number of a thread that is not
+//! registered; one test turns both away. [`copy`] does not look, since a test more would take a third
+//! of its time: whether the thread is registered is asked before, once in a loop, and a cell in which
+//! sequences must not read holds the address of [`nothing`], where they may.
 //!
 //! [`expel`]: crate::machine::fence::expel
 
@@ -72,7 +75,7 @@ pub const fn fits<T>() -> bool {
     size_of::<T>() > 0 && size_of::<T>() <= LIMIT
 }
 
-/// The address that stands for `address` where sequences must not follow it; and back again.
+/// The address that stands for `address` where [`retain`] must not follow it; and back again.
 ///
 /// # Examples
 ///
@@ -102,7 +105,7 @@ pub const fn nowhere<T>() -> *mut T {
     std::ptr::without_provenance_mut(usize::MAX)
 }
 
-/// True if sequences turn this address away.
+/// True if [`retain`] turns this address away.
 ///
 /// # Examples
 ///
@@ -111,6 +114,28 @@ pub const fn nowhere<T>() -> *mut T {
 pub fn is_closed<T>(address: *mut T) -> bool {
     // Where there are no sequences, addresses may be anything, and all are closed.
     !cfg!(any(stillpoint_sections, stillpoint_loom)) || address.addr().cast_signed() < 0
+}
+
+/// What [`nothing`] is the address of: enough for the largest value.
+#[repr(C, align(64))]
+struct Nothing([u8; LIMIT]);
+
+static NOTHING: Nothing = Nothing([0; LIMIT]);
+
+/// An address at which [`copy`] finds no value.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::AtomicPtr;
+/// use stillpoint::rseq::leaf::{Area, copy, nothing};
+/// let cell = AtomicPtr::new(nothing::<Area<u8>>());
+/// // SAFETY: no value.
+/// assert!(unsafe { copy(&cell) }.is_none());
+/// ```
+#[inline(always)]
+pub const fn nothing<T>() -> *mut T {
+    (&raw const NOTHING).cast_mut().cast()
 }
 
 /// The address itself, closed or not.
@@ -175,7 +200,7 @@ mod memory {
 #[cfg(stillpoint_sections)]
 mod native {
     use super::{Area, AtomicPtr};
-    use crate::rseq::area::hoisted_offset;
+    use crate::rseq::area::{hoisted_offset, hoisted_registration};
     use crate::rseq::section::section;
     #[cfg(stillpoint_mutants)]
     use crate::sync::mutant::{Mutant, broken};
@@ -187,46 +212,59 @@ mod native {
     /// What one instruction moves.
     #[cfg(target_arch = "x86_64")]
     type Chunk = MaybeUninit<std::arch::x86_64::__m128i>;
+    #[cfg(target_arch = "aarch64")]
+    type Chunk = MaybeUninit<std::arch::aarch64::uint8x16_t>;
 
     /// One section: reads some words at an address, or returns `None`.
     macro_rules! read {
-        ($text:literal, $o:ident, $cell:ident, $to:ident, $class:ident $piece:ty: $($name:ident)+) => {{
+        ($text:literal, $o:ident, $cell:ident, vector $($more:tt)*) => {{
+            #[cfg(target_arch = "x86_64")]
+            let pieces = read!($text, $o, $cell, xmm_reg $($more)*);
+            #[cfg(target_arch = "aarch64")]
+            let pieces = read!($text, $o, $cell, vreg $($more)*);
+            pieces
+        }};
+        ($text:literal, $o:ident, $cell:ident, $class:ident $piece:ty, $($name:ident)+ $(, $tail:expr)?) => {{
             $(let $name: $piece;)+
-            let mark: usize;
+            let mark: *mut ();
+            let nothing: *mut () = super::nothing();
             // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
             // `rseq_cs` field. The text reads the cell and, at the address that it finds there, as
             // many words as the caller's type has in an `Area`; it stores nothing. No stack is used.
             unsafe {
                 section!(
-                    $text, "landing_null",
+                    $text, "landing_leaf",
                     o = in(reg) $o,
                     cell = in(reg) $cell,
+                    nothing = in(reg) nothing,
                     mark = out(reg) mark,
                     $($name = out($class) $name,)+
+                    $(tail = const $tail,)?
                     options(nostack),
                 );
             }
-            if mark == 0 {
+            if mark == nothing {
                 return None;
             }
-            let words = [$($name),+];
-            // SAFETY: the buffer is as large as the area, and aligned as that.
-            unsafe { $to.as_mut_ptr().cast::<[$piece; _]>().write(words) };
+            [$($name),+]
         }};
     }
 
-    /// The same with a loop, for more of them: all but the first `$less` bytes in the first place, and
-    /// of those the piece at `$last` not by the section.
+    /// The same with a loop, for more of them, which go to a buffer: all but the first `$less` bytes in
+    /// the first place, and of those the piece at `$last` not by the section.
     macro_rules! read_many {
         ($o:ident, $cell:ident, $to:ident, $class:ident $piece:ty, $less:literal, $last:literal) => {{
-            let (last, mark): ($piece, usize);
+            let last: $piece;
+            let mark: *mut ();
+            let nothing: *mut () = super::nothing();
             // SAFETY: as in `read!`; besides, the text stores to the buffer, which is as large as the
             // area.
             unsafe {
                 section!(
-                    "leaf_many", "landing_null",
+                    "leaf_many", "landing_leaf",
                     o = in(reg) $o,
                     cell = in(reg) $cell,
+                    nothing = in(reg) nothing,
                     mark = out(reg) mark,
                     n = inout(reg) size_of_val(&$to) - $less => _,
                     to = in(reg) $to.as_mut_ptr(),
@@ -237,7 +275,7 @@ mod native {
                     options(nostack),
                 );
             }
-            if mark == 0 {
+            if mark == nothing {
                 return None;
             }
             // SAFETY: the buffer is larger.
@@ -245,18 +283,39 @@ mod native {
         }};
     }
 
+    /// Writes pieces to a buffer, so far behind its beginning.
+    macro_rules! put {
+        ($to:ident, $at:expr, $pieces:expr) => {{
+            let (pieces, at) = ($pieces, $to.as_mut_ptr().wrapping_byte_add($at));
+            // SAFETY: within the buffer, which is as large as the area, and aligned as that.
+            unsafe { write(at.cast(), pieces) };
+        }};
+    }
+
+    /// A pointer's `write` that says what is written.
+    #[inline(always)]
+    unsafe fn write<P>(to: *mut P, pieces: P) {
+        // SAFETY: the caller's promise.
+        unsafe { to.write(pieces) }
+    }
+
+    /// How far behind the beginning of an area its last so many bytes begin.
+    const fn tail<T>(bytes: usize) -> usize {
+        size_of::<Area<T>>().saturating_sub(bytes)
+    }
+
     /// Tries once to load the address in `cell` and copy the value there. Returns `None` if the
-    /// section was aborted, the address is [closed](super::is_closed), the thread is not
+    /// section was aborted, the address is that of [`nothing`](super::nothing), the thread is not
     /// registered, or the type does not [fit](super::fits).
     ///
-    /// One section, which stores nothing that others could see; on x86-64 seven instructions for a
-    /// word. Acquires: what happened before the address was published happened before the return.
+    /// One section, which stores nothing that others could see; on x86-64 four instructions for a
+    /// word, and a test. Acquires: what happened before the address was published happened before the return.
     /// Async-signal-safe.
     ///
     /// # Safety
     ///
-    /// An address in the cell that is not closed is that of an [`Area<T>`], to which nobody writes.
-    /// It stays until it was replaced and a broadcast of
+    /// In the cell is the address of [`nothing`](super::nothing), or of an [`Area<T>`] to which nobody
+    /// writes. The area stays until it was replaced and a broadcast of
     /// [tier `Rseq`](crate::Tier::Rseq) was sent after that; on a kernel before 6.18, two.
     ///
     /// # Examples
@@ -272,7 +331,7 @@ mod native {
     /// ```
     #[inline(always)]
     pub unsafe fn copy<T: Copy>(cell: &AtomicPtr<Area<T>>) -> Option<T> {
-        let o = hoisted_offset();
+        let o = hoisted_registration();
         if o == 0 || const { !super::fits::<T>() } {
             return None;
         }
@@ -284,32 +343,31 @@ mod native {
         let mut to = MaybeUninit::<Area<T>>::uninit();
         let at: *const AtomicPtr<Area<T>> = cell;
         // Inline constants: so that even unoptimised code has one of the texts.
-        #[cfg(target_arch = "x86_64")]
         if const { size_of::<T>() <= 8 } {
-            read!("leaf_1", o, at, to, reg Word: a);
+            put!(to, 0, read!("leaf_1", o, at, reg Word, a));
         } else if const { size_of::<T>() <= 16 } {
-            read!("leaf_2", o, at, to, reg Word: a b);
+            put!(to, 0, read!("leaf_2", o, at, reg Word, a b));
         } else if const { size_of::<T>() <= 32 } {
-            read!("leaf_4", o, at, to, xmm_reg Chunk: a b);
+            put!(to, 0, read!("leaf_4", o, at, vector Chunk, a b));
         } else if const { size_of::<T>() <= 48 } {
-            read!("leaf_6", o, at, to, xmm_reg Chunk: a b c);
+            put!(to, 0, read!("leaf_6", o, at, vector Chunk, a b c));
         } else if const { size_of::<T>() <= 64 } {
-            read!("leaf_8", o, at, to, xmm_reg Chunk: a b c d);
+            put!(to, 0, read!("leaf_8", o, at, vector Chunk, a b c d));
+        } else if const { size_of::<T>() <= 128 } {
+            let [first @ .., e, f, g, h] =
+                read!("leaf_16", o, at, vector Chunk, a b c d e f g h, tail::<T>(64));
+            put!(to, 0, first);
+            put!(to, tail::<T>(64), [e, f, g, h]);
+        } else if const { size_of::<T>() <= 256 } {
+            let [first @ .., i, j, k, l, m, n, p, q] = read!(
+                "leaf_32", o, at, vector Chunk, a b c d e f g h i j k l m n p q, tail::<T>(128)
+            );
+            put!(to, 0, first);
+            put!(to, tail::<T>(128), [i, j, k, l, m, n, p, q]);
         } else {
+            #[cfg(target_arch = "x86_64")]
             read_many!(o, at, to, xmm_reg Chunk, 64, 48);
-        }
-        #[cfg(target_arch = "aarch64")]
-        if const { size_of::<T>() <= 8 } {
-            read!("leaf_1", o, at, to, reg Word: a);
-        } else if const { size_of::<T>() <= 16 } {
-            read!("leaf_2", o, at, to, reg Word: a b);
-        } else if const { size_of::<T>() <= 32 } {
-            read!("leaf_4", o, at, to, reg Word: a b c d);
-        } else if const { size_of::<T>() <= 48 } {
-            read!("leaf_6", o, at, to, reg Word: a b c d e f);
-        } else if const { size_of::<T>() <= 64 } {
-            read!("leaf_8", o, at, to, reg Word: a b c d e f g h);
-        } else {
+            #[cfg(target_arch = "aarch64")]
             read_many!(o, at, to, reg Word, 32, 24);
         }
         sequence_acquires(at.cast());
@@ -320,14 +378,17 @@ mod native {
     /// The mutants: the section loads the address, and what is to be done with it comes after it.
     #[cfg(stillpoint_mutants)]
     fn address_alone<T>(cell: &AtomicPtr<T>) -> Option<*mut T> {
-        let o = hoisted_offset();
-        let outer = AtomicPtr::new(from_ref(cell).cast_mut());
-        let (at, mut to) = (from_ref(&outer), MaybeUninit::<Area<*mut T>>::uninit());
-        read!("leaf_1", o, at, to, reg Word: a);
+        let (o, outer) = (hoisted_registration(), AtomicPtr::new(from_ref(cell).cast_mut()));
+        if o == 0 {
+            return None;
+        }
+        let at = from_ref(&outer);
+        let [address] = read!("leaf_1", o, at, reg Word, a);
         crate::sync::dither();
-        // SAFETY: the address that stood in the cell.
-        let address = unsafe { to.as_ptr().cast::<*mut T>().read() };
-        (!super::is_closed(address)).then_some(address)
+        // SAFETY: a word was read.
+        let address: *mut T =
+            std::ptr::with_exposed_provenance_mut(unsafe { address.assume_init() } as usize);
+        (!super::is_closed(address) && address != super::nothing()).then_some(address)
     }
 
     /// Tries once to load the address in `cell` and add one to the count there; gives the

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::leaf::{Area, copy, retain};
 
 /// Words of the largest value.
-const WORDS: usize = 16;
+const WORDS: usize = 40;
 /// What stands in memory that was freed.
 const POISON: u64 = u64::MAX / 3;
 /// References that a block begins with.

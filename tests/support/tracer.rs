@@ -118,14 +118,16 @@ const fn leaf(name: &'static str, read: Read, attempt: extern "C" fn(&Arena) -> 
     Sequence { name, attempt, commits_to: InLeaf(read), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 20] = [
+pub(crate) const SEQUENCES: [Sequence; 22] = [
     leaf("leaf_1", Read::Copy(1), attempt_copy::<1>),
     leaf("leaf_2", Read::Copy(2), attempt_copy::<2>),
     leaf("leaf_4", Read::Copy(4), attempt_copy::<4>),
     leaf("leaf_6", Read::Copy(6), attempt_copy::<6>),
     leaf("leaf_8", Read::Copy(8), attempt_copy::<8>),
-    leaf("leaf_many", Read::Copy(10), attempt_copy::<10>),
-    leaf("leaf_many", Read::Copy(16), attempt_copy::<16>),
+    leaf("leaf_16", Read::Copy(10), attempt_copy::<10>),
+    leaf("leaf_32", Read::Copy(32), attempt_copy::<32>),
+    leaf("leaf_many", Read::Copy(34), attempt_copy::<34>),
+    leaf("leaf_many", Read::Copy(40), attempt_copy::<40>),
     leaf("retain", Read::Retain, attempt_retain),
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),

@@ -4,7 +4,7 @@
 //! is freed is marked and stays: so the checker meets the mark, and no dangling pointer.
 
 use super::list::Section;
-use crate::rseq::leaf::is_closed;
+use crate::rseq::leaf::{is_closed, nothing};
 use crate::sync::mutant::{Mutant, broken};
 use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::marker::PhantomData;
@@ -67,7 +67,7 @@ fn value_of<T: Copy>(words: impl Iterator<Item = u64>) -> T {
 pub unsafe fn copy<T: Copy>(cell: &AtomicPtr<Area<T>>) -> Option<T> {
     let section = Section::begin()?;
     let area = section.step(|_| cell.load(Ordering::Acquire))?;
-    if is_closed(area) {
+    if area == nothing() {
         return None;
     }
     // SAFETY: the caller's promise; the memory stays.

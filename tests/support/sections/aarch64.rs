@@ -100,8 +100,10 @@ fn access(is: impl Fn(u32, u32) -> bool) -> Kind {
         Kind::Load(Order::Plain) // ldr, by either
     } else if is(0xffc0_0000, 0xb980_0000) || is(0xffc0_0000, 0xa940_0000) {
         Kind::Load(Order::Plain) // ldrsw; ldp of two words
-    } else if is(0xffe0_0c00, 0xf840_0000) {
-        Kind::Last // ldur
+    } else if is(0xffc0_0000, 0xad40_0000) || is(0xffc0_0000, 0x3dc0_0000) {
+        Kind::Load(Order::Plain) // ldp of four words, ldr of two
+    } else if is(0xffe0_0c00, 0xf840_0000) || is(0xffe0_0c00, 0x3cc0_0000) {
+        Kind::Last // ldur of a word, of two
     } else if is(0xffff_fc00, 0xc85f_7c00) {
         Kind::Reserve // ldxr
     } else if is(0xffe0_fc00, 0xc800_7c00) {
