@@ -9,6 +9,7 @@
 //! | group | one operation |
 //! |---|---|
 //! | `copy_8`, `copy_64`, `copy_256` | copy a value of so many bytes out, whole |
+//! | `load` | load an owned handle, and keep it |
 //! | `handle` | load an owned handle, look at the value, drop the handle |
 //! | `write_8`, `write_256` | replace the value, with nobody else there |
 //!
@@ -17,8 +18,10 @@
 //! is what we quote.
 
 #[path = "common/claims.rs"]
+#[allow(dead_code, reason = "other benchmarks use the rest")]
 mod claims;
 #[path = "common/clock.rs"]
+#[allow(dead_code, reason = "other benchmarks use the rest")]
 mod clock;
 #[path = "snapshot/peers.rs"]
 mod peers;
@@ -52,10 +55,11 @@ fn criterion_groups() {
         .nresamples(10_000)
         .without_plots()
         .configure_from_args();
-    let groups: [(&str, Vec<Peer>); 6] = [
+    let groups: [(&str, Vec<Peer>); 7] = [
         ("copy_8", peers::copies::<1>()),
         ("copy_64", peers::copies::<8>()),
         ("copy_256", peers::copies::<32>()),
+        ("load", peers::loads()),
         ("handle", peers::handles()),
         ("write_8", peers::writes::<1>()),
         ("write_256", peers::writes::<32>()),

@@ -1,4 +1,4 @@
-// Read up to sixteen words, as leaf_1.s reads one.  Results: {a} to {h}, two words each.
+// Read up to sixteen words, as leaf_1.s reads one.  Results: {a:q} to {h:q}, two words each.
 // The second half of them begins {tail} bytes behind the address: both may overlap.
 ldar {mark}, [{cell}]
 ldp {a:q}, {b:q}, [{mark}]

@@ -1,4 +1,4 @@
-// Read up to thirty-two words, as leaf_1.s reads one.  Results: {a} to {q}, two words each.
+// Read up to thirty-two words, as leaf_1.s reads one.  Results: {a:q} to {q:q}, two words each.
 // The second half of them begins {tail} bytes behind the address: both may overlap.
 ldar {mark}, [{cell}]
 ldp {a:q}, {b:q}, [{mark}]

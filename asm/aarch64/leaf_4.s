@@ -1,4 +1,4 @@
-// Read four words, as leaf_1.s reads one.  Results: {a} to {b}, two words each.
+// Read four words, as leaf_1.s reads one.  Results: {a:q} to {b:q}, two words each.
 ldar {mark}, [{cell}]
 ldr {a:q}, [{mark}]
 55:

@@ -1,4 +1,4 @@
-// Read eight words, as leaf_1.s reads one.  Results: {a} to {d}, two words each.
+// Read eight words, as leaf_1.s reads one.  Results: {a:q} to {d:q}, two words each.
 ldar {mark}, [{cell}]
 ldp {a:q}, {b:q}, [{mark}]
 ldr {c:q}, [{mark}, 32]

@@ -52,12 +52,8 @@ fn reader<const N: usize, C: Copies<N>>(name: &'static str, from: C) -> Peer {
         let mut sum = 0_u64;
         for _ in 0..rounds {
             let copy = from.copy();
-            let first = if N == 1 {
-                // In a register.
-                black_box(copy[0])
-            } else {
-                black_box(&copy)[0]
-            };
+            // A word stays in a register; more must be in memory.
+            let first = if N == 1 { copy[0] } else { black_box(&copy)[0] };
             sum = sum.wrapping_add(first);
         }
         sum
@@ -176,6 +172,19 @@ pub(crate) fn handles() -> Vec<Peer> {
         Peer::new(ARC_CACHE, move |rounds| {
             let mut cache = arc_swap::Cache::new(swap.clone());
             (0..rounds).for_each(|_| _ = black_box(**cache.load()));
+        }),
+    ]
+}
+
+/// Those who load a handle and keep it: the count only rises.
+pub(crate) fn loads() -> Vec<Peer> {
+    let (ours, theirs) = (Shared::from_pointee(1_u64), ArcSwap::from_pointee(1_u64));
+    vec![
+        Peer::new(SHARED, move |rounds| {
+            (0..rounds).for_each(|_| std::mem::forget(black_box(ours.load())));
+        }),
+        Peer::new(LOAD_FULL, move |rounds| {
+            (0..rounds).for_each(|_| std::mem::forget(black_box(theirs.load_full())));
         }),
     ]
 }

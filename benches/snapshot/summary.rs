@@ -31,9 +31,12 @@ fn all(cpus: &[usize]) {
     copies::<8>();
     copies::<32>();
 
+    let peers = peers::loads();
+    let m = Measured::interleaved("An owned handle, which is kept", ROUNDS, runs(&peers, READS));
+    m.claim(SHARED, LOAD_FULL, AtMost(0.5));
     let peers = peers::handles();
     let m = Measured::interleaved("An owned handle, and its end", ROUNDS, runs(&peers, READS));
-    m.claim(SHARED, LOAD_FULL, AtMost(0.5));
+    m.claim(SHARED, LOAD_FULL, Context);
     m.claim(CACHE, ARC_CACHE, Context);
 
     writes::<1>(cpus);

@@ -242,25 +242,25 @@ models! {
     counted_lost_abort: 4, counted(2, model::lose_an_abort);
     snapshot_rseq: 3, snapshot(Tier::Rseq, registered);
     snapshot_lost_abort: 3, snapshot(Tier::Rseq, model::lose_an_abort);
-    snapshot_unregistered: 3, snapshot(Tier::Rseq, model::unregister);
-    snapshot_membarrier: 3, snapshot(Tier::Membarrier, registered);
-    snapshot_fence: 3, snapshot(Tier::Fence, registered);
+    snapshot_unregistered: 2, snapshot(Tier::Rseq, model::unregister);
+    snapshot_membarrier: 2, snapshot(Tier::Membarrier, registered);
+    snapshot_fence: 2, snapshot(Tier::Fence, registered);
     stream_rseq: 3, stream(Tier::Rseq, registered);
     stream_lost_abort: 3, stream(Tier::Rseq, model::lose_an_abort);
     stream_fence: 2, stream(Tier::Fence, registered);
     first_rseq: 3, first(Tier::Rseq);
     first_fence: 3, first(Tier::Fence);
-    updates_rseq: 3, updates(Tier::Rseq);
-    updates_fence: 3, updates(Tier::Fence);
+    updates_rseq: 2, updates(Tier::Rseq);
+    updates_fence: 2, updates(Tier::Fence);
     shared_rseq: 3, shared(Tier::Rseq, registered);
     shared_lost_abort: 3, shared(Tier::Rseq, model::lose_an_abort);
-    shared_unregistered: 3, shared(Tier::Rseq, model::unregister);
-    shared_membarrier: 3, shared(Tier::Membarrier, registered);
-    shared_fence: 3, shared(Tier::Fence, registered);
+    shared_unregistered: 2, shared(Tier::Rseq, model::unregister);
+    shared_membarrier: 2, shared(Tier::Membarrier, registered);
+    shared_fence: 2, shared(Tier::Fence, registered);
     shared_stream_rseq: 3, shared_stream(Tier::Rseq, registered);
     shared_stream_lost_abort: 3, shared_stream(Tier::Rseq, model::lose_an_abort);
     twice_fence: 3, twice();
-    made_of_the_old_fence: 3, made_of_the_old();
+    made_of_the_old_fence: 2, made_of_the_old();
     cached_rseq: 3, cached();
 }
 

@@ -126,7 +126,6 @@ uint64_t peers_urcu_copy_8(uint64_t **slot, uint64_t rounds)
 		rcu_read_lock();
 		uint64_t copy = *rcu_dereference(*slot);
 		rcu_read_unlock();
-		__asm__ volatile("" : : "r"(copy));
 		sum += copy;
 	}
 	return sum;
