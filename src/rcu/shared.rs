@@ -369,7 +369,7 @@ impl<T: Send + Sync + 'static, D: DomainRef> SharedOption<T, D> {
     ) -> Option<Handle<T>> {
         match self.try_exchange(current, new) {
             Ok(()) => current.cloned(),
-            Err((found, _)) => found,
+            Err(found) => found,
         }
     }
 
@@ -394,17 +394,17 @@ impl<T: Send + Sync + 'static, D: DomainRef> SharedOption<T, D> {
             let new = f(current.as_ref()).map(Into::into);
             match self.try_exchange(current.as_ref(), new) {
                 Ok(()) => return current,
-                Err((found, _)) => current = found,
+                Err(found) => current = found,
             }
         }
     }
 
-    /// Replaces the handle if it is still `current`; else gives what was found, and `new` back.
+    /// Replaces the handle if it is still `current`; else gives what was found.
     fn try_exchange(
         &self,
         current: Option<&Handle<T>>,
         new: Option<Handle<T>>,
-    ) -> Result<(), (Option<Handle<T>>, Option<Handle<T>>)> {
+    ) -> Result<(), Option<Handle<T>>> {
         let is = |address| match current {
             Some(current) => {
                 address != leaf::nowhere() && leaf::opened(address) == current.as_raw()
@@ -437,7 +437,8 @@ impl<T: Send + Sync + 'static, D: DomainRef> SharedOption<T, D> {
             };
             if !same {
                 // SAFETY: the reference that never was the cell's.
-                return Err((found, unsafe { taken(new) }));
+                drop(unsafe { taken(new) });
+                return Err(found);
             }
         }
     }

@@ -29,7 +29,7 @@
 //! the broadcast of a process with one thread, and on a machine with one CPU: there nobody else
 //! runs. So behind the first of the two broadcasts no section has the old address any more, and
 //! behind the second not even one whose abort was lost, as kernels before 6.18 may; that is what
-//! [`expel`] gives by the same means. No grace period waits for a section, so no reader can keep
+//! `expel` in `src/machine/fence.rs` gives by the same means. No grace period waits for a section, so no reader can keep
 //! memory from being freed, whatever happens to it.
 //!
 //! *Freed earlier*: by the end of the cell, or of the domain. Both are borrowed by whoever reads.
@@ -44,7 +44,6 @@
 //!
 //! [nothing]: crate::rseq::leaf::nothing
 //! [fit]: crate::rseq::leaf::fits
-//! [`expel`]: crate::machine::fence::expel
 
 use super::bins::{Header, Kind};
 use super::domain::Domain;

@@ -12,7 +12,7 @@
 //! was running when the broadcast came to its CPU is either over, with all its loads behind it
 //! (the kernel's interrupt has a full barrier in it), or starts again; one that starts after the
 //! broadcast finds the new address. Kernels before 6.18 may lose the abort of a broadcast, and then
-//! the section reads freed memory: there it takes two broadcasts, as [`expel`] sends. Those who
+//! the section reads freed memory: there it takes two broadcasts, as `expel` in `src/machine/fence.rs` sends. Those who
 //! retire into a [domain](crate::rcu::Domain) wait for two of its grace periods, each of which sends
 //! one.
 //!
@@ -40,8 +40,6 @@
 //! registered; one test turns both away. [`copy`] does not look, since a test more would take a third
 //! of its time: whether the thread is registered is asked before, once in a loop, and a cell in which
 //! sequences must not read holds the address of [`nothing`], where they may.
-//!
-//! [`expel`]: crate::machine::fence::expel
 
 #[cfg(not(stillpoint_loom))]
 use crate::sync::AtomicPtr;
