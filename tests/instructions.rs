@@ -18,6 +18,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU64};
 use stillpoint::rcu;
 use stillpoint::rseq::cache;
+use stillpoint::rseq::leaf::{Area, copy, retain};
 use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
 use stillpoint::rseq::ring::{self, Record};
@@ -29,7 +30,21 @@ const PLAIN: Order = Order::Plain;
 /// On x86-64, a plain store as well.
 const RELEASE: Order = Order::Ordered;
 
-const CLAIMS: [Claim; 14] = [
+/// A read: it ends with a load, and acquires.
+const NOTHING: Order = Order::Nothing;
+/// An atomic addition, and it acquires.
+const LOCKED: Order = Order::Locked;
+
+const CLAIMS: [Claim; 23] = [
+    Claim { function: "audited_copy_one", commits: &[NOTHING] },
+    Claim { function: "audited_copy_2", commits: &[NOTHING] },
+    Claim { function: "audited_copy_4", commits: &[NOTHING] },
+    Claim { function: "audited_copy_6", commits: &[NOTHING] },
+    Claim { function: "audited_copy_8", commits: &[NOTHING] },
+    Claim { function: "audited_copy_16", commits: &[NOTHING] },
+    Claim { function: "audited_copy_32", commits: &[NOTHING] },
+    Claim { function: "audited_copy_many", commits: &[NOTHING] },
+    Claim { function: "audited_retain", commits: &[LOCKED] },
     Claim { function: "audited_stack_push", commits: &[PLAIN] },
     Claim { function: "audited_stack_pop", commits: &[PLAIN] },
     Claim { function: "audited_stack_take", commits: &[PLAIN] },
@@ -47,6 +62,39 @@ const CLAIMS: [Claim; 14] = [
 ];
 
 type Taken = Result<Option<NonNull<Link>>, TurnedAway>;
+
+macro_rules! audited_copies {
+    ($($name:ident: $words:literal;)*) => {
+        $(
+            #[inline(never)]
+            fn $name(cell: &AtomicPtr<Area<[u64; $words]>>) -> Option<[u64; $words]> {
+                // SAFETY: never called.
+                unsafe { copy(cell) }
+            }
+        )*
+
+        fn keep_copies() {
+            $(black_box($name as fn(&AtomicPtr<Area<[u64; $words]>>) -> Option<[u64; $words]>);)*
+        }
+    };
+}
+
+audited_copies! {
+    audited_copy_one: 1;
+    audited_copy_2: 2;
+    audited_copy_4: 4;
+    audited_copy_6: 6;
+    audited_copy_8: 8;
+    audited_copy_16: 16;
+    audited_copy_32: 32;
+    audited_copy_many: 512;
+}
+
+#[inline(never)]
+fn audited_retain(cell: &AtomicPtr<u64>) -> Option<NonNull<u64>> {
+    // SAFETY: never called.
+    unsafe { retain(cell) }
+}
 
 #[inline(never)]
 fn audited_enter(gate: &Gate) -> Option<Mark> {
@@ -155,6 +203,8 @@ fn own() -> Image {
     black_box(audited_ring_copy as fn(u32, &AtomicU64, &AtomicU64, &Record) -> bool);
     black_box(audited_ring_reserve as fn(u32, &AtomicU64, &AtomicU64, u64) -> bool);
     black_box(audited_section as fn());
+    keep_copies();
+    black_box(audited_retain as fn(&AtomicPtr<u64>) -> Option<NonNull<u64>>);
     let path = std::env::current_exe().unwrap();
     Image::load(&std::fs::read(path).unwrap()).unwrap()
 }
@@ -251,4 +301,40 @@ fn it_finds_wrong_orders_on_x86_64() {
             assert_found(&before, &[PLAIN], "stray: ");
         }
     }
+}
+
+/// Sections that read: they end with the last load, and say so.
+#[test]
+fn it_knows_reads() {
+    let x86 = Sketch::good(Arch::X86_64);
+    // mov rax, ds:[rcx]; the same without the segment; mov rax, rcx
+    let (last, load, copy) = (&[0x3e, 0x48, 0x8b, 0x01], &[0x48, 0x8b, 0x01], &[0x48, 0x89, 0xc8]);
+    assert_clean(&x86.with_body(last), &[NOTHING]);
+    assert_found(&x86.with_body(last), &[PLAIN], "not 1 commits");
+    assert_found(&x86.with_body(load), &[NOTHING], "commits nothing");
+    assert_found(&x86.with_body(&[&last[..], copy].concat()), &[NOTHING], "not the last");
+    assert_found(&x86.before_commit(last), &[PLAIN], "not the last");
+    assert_found(&x86, &[NOTHING], "not 1 commits");
+    // lock inc qword ptr [rcx]
+    let locked = &[0xf0, 0x48, 0xff, 0x01];
+    assert_clean(&x86.with_body(locked), &[LOCKED]);
+    assert_found(&x86.with_body(&[&locked[..], load].concat()), &[LOCKED], "atomic");
+    assert_found(&x86, &[LOCKED], "not 1 commits");
+
+    let arm = Sketch::good(Arch::Aarch64);
+    let code = |words: &[u32]| {
+        arm.with_body(&words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>())
+    };
+    // ldar x0, [x1]; ldur x0, [x1]; ldr x0, [x1]; ldxr x0, [x1]; stxr w2, x0, [x1]; str x2, [x1]
+    let (ldar, ldur, ldr) = (0xc8df_fc20, 0xf840_0020, 0xf940_0020);
+    let (ldxr, stxr, str) = (0xc85f_7c20, 0xc802_7c20, 0xf900_0022);
+    assert_clean(&code(&[ldar, ldr, ldur]), &[NOTHING]);
+    assert_found(&code(&[ldar, ldr]), &[NOTHING], "commits nothing");
+    assert_found(&code(&[ldur, ldr]), &[NOTHING], "not the last");
+    assert_found(&code(&[ldar, ldr, ldur]), &[PLAIN], "not 1 commits");
+    assert_clean(&code(&[ldar, ldxr, stxr]), &[LOCKED]);
+    assert_found(&code(&[ldxr, stxr, ldr]), &[LOCKED], "atomic");
+    assert_found(&code(&[ldxr, str]), &[LOCKED], "atomic");
+    assert_found(&code(&[ldxr, ldur]), &[NOTHING], "atomic");
+    assert_found(&code(&[str]), &[LOCKED], "not 1 commits");
 }

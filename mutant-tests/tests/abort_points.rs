@@ -16,6 +16,8 @@ fn the_tracer_finds_each_mutant() {
             (Mutant::LateCommit, true),
             (Mutant::PhaseOutsideSection, sequence.name == "reader_enter"),
             (Mutant::BiasOutsideSection, sequence.name == "slot_claim"),
+            (Mutant::CopyOutsideSection, sequence.name.starts_with("leaf_")),
+            (Mutant::RetainOutsideSection, sequence.name == "retain"),
         ] {
             choose(mutant);
             let Some(outcome) = tracer::trace(sequence) else { return };

@@ -5,6 +5,8 @@
 //! gone.
 //!
 //! * [`RcuCell`]: a value that is read under a guard and replaced as a whole.
+//! * [`SnapshotCell`]: a plain value that is copied out whole, without a guard.
+//! * [`Shared`]: a value that is handed out in owned, counted handles.
 //! * [`read`], [`synchronize`], [`defer`], [`retire`], [`barrier`]: the global domain.
 //! * [`Domain`]: one of your own.
 //!
@@ -33,9 +35,12 @@ mod domain;
 mod engine;
 mod grace;
 mod guard;
+mod handle;
 mod hooks;
 mod readers;
+mod shared;
 mod sleepers;
+mod snapshot;
 mod stall;
 mod statistics;
 mod wait;
@@ -55,7 +60,10 @@ pub use builder::DomainBuilder;
 pub use cell::{CompareExchangeError, RcuCell, Removed};
 pub use domain::Domain;
 pub use guard::{ReadGuard, SendGuard};
+pub use handle::Handle;
 pub use readers::Reader;
+pub use shared::{Cache, Shared, SharedOption};
+pub use snapshot::SnapshotCell;
 pub use stall::{PhaseCount, StallReport};
 pub use statistics::{Latency, Pending, Statistics};
 pub use wait::{GracePeriod, GracePeriodFuture, TimedOut};

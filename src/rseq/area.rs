@@ -16,7 +16,9 @@
 //! that lets threads register must let them unregister.
 
 #[cfg(stillpoint_sections)]
-pub(crate) use native::{cpu_id, hoisted_offset, preserving_errno, settle, with_signals_masked};
+pub(crate) use native::{
+    cpu_id, hoisted_offset, hoisted_registration, preserving_errno, settle, with_signals_masked,
+};
 #[cfg(stillpoint_sections)]
 pub use native::{ensure_registered, thread_area};
 
@@ -256,6 +258,51 @@ mod native {
                 "ldr {o}, [{o}]",
                 s = sym OFFSET,
                 o = out(reg) offset,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        offset
+    }
+
+    /// [`hoisted_offset`], or 0 if the calling thread is not registered, for sequences that do not look
+    /// themselves. It too may be moved out of loops: whoever is registered stays so until the thread's
+    /// last destructors, so an answer is right for as long as a function runs; 0 may be out of date,
+    /// and means the cold path. (Programs that switch stacks, and go on with a function on another
+    /// thread, must do that between registered threads only, as glibc's all are.)
+    #[inline(always)]
+    pub(crate) fn hoisted_registration() -> isize {
+        let offset: isize;
+        // SAFETY: as in `hoisted_offset`; then the CPU number in this thread's own area, which is
+        // negative unless it is registered. With an offset of 0 it is a word of libc's block.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            asm!(
+                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
+                "mov {o}, qword ptr [{o}]",
+                "movsxd {x}, dword ptr fs:[{o} + 4]",
+                "sar {x}, 63",
+                "not {x}",
+                "and {o}, {x}",
+                s = sym OFFSET,
+                o = out(reg) offset,
+                x = out(reg) _,
+                options(pure, nomem, nostack),
+            );
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            asm!(
+                "adrp {o}, :got:{s}",
+                "ldr {o}, [{o}, :got_lo12:{s}]",
+                "ldr {o}, [{o}]",
+                "mrs {x}, tpidr_el0",
+                "add {x}, {x}, {o}",
+                "ldrsw {x}, [{x}, 4]",
+                "bic {o}, {o}, {x}, asr 63",
+                s = sym OFFSET,
+                o = out(reg) offset,
+                x = out(reg) _,
                 options(pure, nomem, nostack, preserves_flags),
             );
         }

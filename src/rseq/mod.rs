@@ -11,6 +11,7 @@
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
 //! * [`cache`]: sequences on an array of items that each CPU has.
 //! * `ids`: the numbers that the kernel keeps there.
+//! * [`leaf`]: sequences that are a whole read.
 //! * [`part`]: sequences on a CPU's part of something.
 //! * [`reader`]: the sequences that mark a read-side critical section.
 //! * [`ring`]: the sequences that append to a ring of a CPU.
@@ -32,6 +33,7 @@ pub(crate) mod abi;
 pub mod area;
 pub mod cache;
 pub(crate) mod ids;
+pub mod leaf;
 pub mod part;
 pub mod reader;
 pub mod ring;

@@ -16,6 +16,7 @@
 //! whether an abort is lost.
 
 pub mod array;
+pub mod leaf;
 pub mod list;
 
 use super::part::{Place, STRIDE};

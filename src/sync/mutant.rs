@@ -96,6 +96,10 @@ pub enum Mutant {
     TokenKept,
     /// A release wakes the head of the queue only, even if that is a reader.
     WakeOne,
+    /// A leaf's section loads the address; what is there is copied behind it.
+    CopyOutsideSection,
+    /// The section that takes a reference loads the address; it is counted behind it.
+    RetainOutsideSection,
     /// A leader that is done wakes nobody.
     LostWakeup,
     /// A section's commit stands one instruction behind its end.

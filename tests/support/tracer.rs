@@ -18,12 +18,14 @@ mod arena;
 mod child;
 #[path = "cpus.rs"]
 mod cpus;
+#[path = "leaves.rs"]
+mod leaves;
 #[path = "lists.rs"]
 mod lists;
 #[path = "tracer/sequences.rs"]
 mod sequences;
 
-use arena::Arena;
+use arena::{Arena, Place};
 use child::{Child, instructions};
 pub(crate) use sequences::{SEQUENCES, Sequence};
 use std::io;
@@ -169,7 +171,7 @@ fn try_stop(
         let here = child.cpu()?;
         let there = cpus.iter().copied().find(|&cpu| cpu != here).unwrap_or(here);
         child.move_to(&[there]);
-        if !committed {
+        if !committed && !matches!(place, Place::InLeaf(_)) {
             lands_on = Some((there, arena.sum_of(there, lands_in, place) + 1));
         }
     }

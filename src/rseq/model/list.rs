@@ -22,7 +22,7 @@ pub(super) struct Section {
 }
 
 impl Section {
-    fn begin() -> Option<Section> {
+    pub(super) fn begin() -> Option<Section> {
         let script = script();
         if script.unregistered || limit() != Tier::Rseq {
             return None;

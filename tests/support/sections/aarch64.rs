@@ -94,10 +94,20 @@ fn kind(at: u64, word: u32) -> Kind {
     }
 }
 
-/// Loads and stores: single words, by immediate or register; or acquiring, releasing.
+/// Loads and stores: single words, by immediate or register; or acquiring, releasing, exclusive.
 fn access(is: impl Fn(u32, u32) -> bool) -> Kind {
     if is(0xbfc0_0000, 0xb940_0000) || is(0xbfe0_0c00, 0xb860_0800) {
         Kind::Load(Order::Plain) // ldr, by either
+    } else if is(0xffc0_0000, 0xb980_0000) || is(0xffc0_0000, 0xa940_0000) {
+        Kind::Load(Order::Plain) // ldrsw; ldp of two words
+    } else if is(0xffc0_0000, 0xad40_0000) || is(0xffc0_0000, 0x3dc0_0000) {
+        Kind::Load(Order::Plain) // ldp of four words, ldr of two
+    } else if is(0xffe0_0c00, 0xf840_0000) || is(0xffe0_0c00, 0x3cc0_0000) {
+        Kind::Last // ldur of a word, of two
+    } else if is(0xffff_fc00, 0xc85f_7c00) {
+        Kind::Reserve // ldxr
+    } else if is(0xffe0_fc00, 0xc800_7c00) {
+        Kind::Locked // stxr
     } else if is(0xbfff_fc00, 0x88df_fc00) || is(0xbfff_fc00, 0xb8bf_c000) {
         Kind::Load(Order::Ordered) // ldar, ldapr
     } else if is(0xbfc0_0000, 0xb900_0000) || is(0xbfe0_0c00, 0xb820_0800) {

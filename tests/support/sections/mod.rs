@@ -268,7 +268,7 @@ fn descriptor_faults(image: &Image, d: &Descriptor) -> Vec<String> {
 /// The instructions of a section.
 fn code_faults(image: &Image, section: &Range<u64>, exit: u64) -> Vec<String> {
     let Some(text) = image.text(section.clone()) else { return Vec::new() };
-    let mut code = Code { section, exit, committed: false, faults: Vec::new() };
+    let mut code = Code { section, exit, committed: false, reserved: false, faults: Vec::new() };
     for (at, kind) in kinds(image.arch, section.start, text) {
         code.take(at, kind);
     }
@@ -297,6 +297,13 @@ enum Kind {
     /// A store that is not the commit: to memory that nobody else looks at before that. On x86-64 with
     /// a segment that would have gone without saying; on aarch64 `stur`.
     Private,
+    /// A load that is the last instruction: of a section that reads, and commits nothing. On x86-64 with
+    /// a segment that would have gone without saying; on aarch64 `ldur`.
+    Last,
+    /// On aarch64, a load that the atomic store at the section's end belongs to.
+    Reserve,
+    /// A store that is atomic with a load: a section may end with one.
+    Locked,
     /// A direct branch.
     Branch(u64),
     /// Must not stand in a section.
@@ -310,6 +317,10 @@ pub(crate) enum Order {
     Plain,
     /// A load that acquires, a store that releases.
     Ordered,
+    /// Of a section's end: nothing is committed, since the section is a read, which acquires.
+    Nothing,
+    /// Of a section's end: an atomic addition, in a section whose loads acquire.
+    Locked,
 }
 
 /// A section while its instructions are read.
@@ -318,6 +329,8 @@ struct Code<'s> {
     section: &'s Range<u64>,
     exit: u64,
     committed: bool,
+    /// There was a load that only an atomic store may follow.
+    reserved: bool,
     faults: Vec<String>,
 }
 
@@ -329,7 +342,11 @@ impl Code<'_> {
         if self.committed {
             fault("instruction behind a store".to_owned());
         }
-        self.committed |= matches!(kind, Kind::Store(_));
+        self.committed |= matches!(kind, Kind::Store(_) | Kind::Locked);
+        self.reserved |= kind == Kind::Reserve;
+        if kind == Kind::Locked && !last || last && self.reserved && kind != Kind::Locked {
+            fault("atomic".to_owned());
+        }
         match kind {
             Kind::Forbidden(what) => fault(what.to_owned()),
             Kind::Branch(to)
@@ -337,7 +354,8 @@ impl Code<'_> {
             {
                 fault(format!("branch to {to:#x}"));
             }
-            Kind::Store(_) | Kind::Nop => {}
+            Kind::Last if !last => fault("the last load is not the last instruction".to_owned()),
+            Kind::Store(_) | Kind::Nop | Kind::Last | Kind::Locked => {}
             _ if last => fault("the last instruction commits nothing".to_owned()),
             _ => {}
         }

@@ -19,6 +19,8 @@ pub(crate) struct Claim {
 struct Accesses {
     loads: Vec<(u64, Order)>,
     stores: Vec<(u64, Order)>,
+    /// The load that a read ends with.
+    last: Option<u64>,
 }
 
 /// Everything in which an image is not as claimed.
@@ -29,23 +31,42 @@ pub(crate) fn faults(image: &Image, claim: &Claim) -> Vec<String> {
     };
     let mut faults = audit(image);
     let mut commits = Vec::new();
+    // Where loads acquire, and the commit is atomic, by intention.
+    let mut acquiring = Vec::new();
     for section in image.descriptors().map(|d| d.section()) {
         if !function.contains(&section.start) {
             continue;
         }
         let accesses = accesses(image, &section);
+        let end = match accesses.stores[..] {
+            [commit] => Some(commit),
+            [] => accesses.last.map(|at| (at, Order::Nothing)),
+            _ => None,
+        };
+        let Some(end) = end else {
+            faults.push(format!("{:#x}: stores {:x?}", section.start, accesses.stores));
+            continue;
+        };
+        commits.push(end);
+        if matches!(end.1, Order::Nothing | Order::Locked) && claim.commits.contains(&end.1) {
+            acquiring.push(section);
+            continue;
+        }
         for (at, _) in accesses.loads.iter().filter(|(_, order)| *order == Order::Ordered) {
             faults.push(format!("{at:#x}: a load that acquires, for nobody"));
-        }
-        match accesses.stores[..] {
-            [commit] => commits.push(commit),
-            ref stores => faults.push(format!("{:#x}: stores {stores:x?}", section.start)),
         }
     }
     let releases = |order: &Order| image.arch == Arch::Aarch64 && matches!(order, Order::Ordered);
     let count = claim.commits.iter().filter(|order| releases(order)).count();
     let found = commits.iter().filter(|(_, order)| *order == Order::Ordered).count();
-    if (commits.len(), found) != (claim.commits.len(), count) {
+    let others = |order| {
+        let claimed = claim.commits.iter().filter(|claimed| **claimed == order).count();
+        claimed == commits.iter().filter(|(_, found)| *found == order).count()
+    };
+    if (commits.len(), found) != (claim.commits.len(), count)
+        || !others(Order::Nothing)
+        || !others(Order::Locked)
+    {
         faults.push(format!(
             "{}: {commits:x?}, not {} commits, {count} of them releases",
             claim.function,
@@ -53,7 +74,9 @@ pub(crate) fn faults(image: &Image, claim: &Claim) -> Vec<String> {
         ));
     }
     for (at, what) in strays(image, function) {
-        if !commits.contains(&(at, Order::Ordered)) {
+        let meant = commits.contains(&(at, Order::Ordered))
+            || what != "fence" && acquiring.iter().any(|section| section.contains(&at));
+        if !meant {
             faults.push(format!("{at:#x}: stray: {what}"));
         }
     }
@@ -67,6 +90,8 @@ fn accesses(image: &Image, section: &Range<u64>) -> Accesses {
         match kind {
             Kind::Load(order) => accesses.loads.push((at.start, order)),
             Kind::Store(order) => accesses.stores.push((at.start, order)),
+            Kind::Locked => accesses.stores.push((at.start, Order::Locked)),
+            Kind::Last => accesses.last = Some(at.start),
             _ => {}
         }
     }

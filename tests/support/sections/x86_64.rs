@@ -46,6 +46,7 @@ pub(super) fn kinds(start: u64, text: &[u8]) -> Vec<(Range<u64>, Kind)> {
 pub(super) fn strays(start: u64, text: &[u8]) -> Vec<(u64, &'static str)> {
     let stray = |(at, kind): (Range<u64>, Kind)| match kind {
         Kind::Forbidden(what @ ("fence" | "atomic")) => Some((at.start, what)),
+        Kind::Locked => Some((at.start, "atomic")),
         _ => None,
     };
     kinds(start, text).into_iter().filter_map(stray).collect()
@@ -76,6 +77,7 @@ fn kind(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Kind {
         Mnemonic::Mfence | Mnemonic::Sfence | Mnemonic::Lfence | Mnemonic::Cpuid => {
             Kind::Forbidden("fence")
         }
+        Mnemonic::Inc if instruction.has_lock_prefix() => Kind::Locked,
         _ if instruction.has_lock_prefix() => Kind::Forbidden("atomic"),
         Mnemonic::Xchg if !memory.is_empty() => Kind::Forbidden("atomic"),
         _ if memory.iter().any(|&access| writes(access)) => {
@@ -86,7 +88,11 @@ fn kind(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Kind {
             }
         }
         _ if memory.iter().any(|&access| access != OpAccess::NoMemAccess) => {
-            Kind::Load(Order::Plain)
+            if instruction.segment_prefix() == Register::DS {
+                Kind::Last
+            } else {
+                Kind::Load(Order::Plain)
+            }
         }
         _ => Kind::Harmless,
     }

@@ -1,5 +1,6 @@
 //! What the tracer's parent and child share, and what the adversary does to it.
 
+use super::leaves::{Leaves, Read};
 use super::lists::{self, Act, Lists};
 use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
@@ -20,6 +21,9 @@ pub(super) struct Arena {
     pub(super) lists: Lists,
     /// What is done there.
     pub(super) act: Act,
+    pub(super) leaves: Leaves,
+    /// What is read there.
+    pub(super) read: Read,
     pub(super) lines: [Line; CPUS + 1],
     pub(super) gate: Gate,
     pub(super) slot_lines: [SlotLine; CPUS],
@@ -73,8 +77,10 @@ pub(super) enum Place {
     Head,
     /// The first free slot; its count is how many hold the phase's id.
     Slot,
+    /// What is read; of no CPU.
+    InLeaf(Read),
 }
-pub(super) use Place::{Head, InList, InPart, Slot, Word};
+pub(super) use Place::{Head, InLeaf, InList, InPart, Slot, Word};
 
 /// The id that stands for a phase.
 pub(super) fn id(phase: usize) -> u64 {
@@ -99,7 +105,11 @@ impl Arena {
             let p = p.cast::<Arena>();
             (&raw mut (*p).act).write(match place {
                 InList(act) => act,
-                Word(_) | InPart | Head | Slot => Act::Push,
+                Word(_) | InPart | Head | Slot | InLeaf(_) => Act::Push,
+            });
+            (&raw mut (*p).read).write(match place {
+                InLeaf(read) => read,
+                Word(_) | InPart | Head | Slot | InList(_) => Read::Copy(1),
             });
             &*p
         };
@@ -132,6 +142,7 @@ impl Arena {
     /// each of its instructions.
     pub(super) fn reset(&self) {
         self.lists.reset(self.act);
+        self.leaves.reset(self.read);
         for line in &self.slot_lines {
             for (at, slot) in line.slots.iter().enumerate() {
                 slot.store(if at < 2 { u64::MAX } else { 0 }, SeqCst);
@@ -142,7 +153,7 @@ impl Arena {
     pub(super) fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot | InPart | InList(_) | Head => 0,
+            Slot | InPart | InList(_) | InLeaf(_) | Head => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -153,7 +164,8 @@ impl Arena {
             Word(word) => word(&self.lines[cpu + 1].phases[phase]).load(SeqCst),
             InPart | Head => self.parts[cpu].0[phase].load(SeqCst),
             InList(act) if phase == 0 => self.lists.count(cpu, act),
-            InList(_) => 0,
+            InLeaf(read) if phase == 0 && cpu == 0 => self.leaves.count(read),
+            InList(_) | InLeaf(_) => 0,
             Slot => {
                 let slots = self.slot_lines[cpu].slots.iter();
                 slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
@@ -163,6 +175,10 @@ impl Arena {
 
     /// Commits once on every slot the child may be about to commit on. Returns how often.
     pub(super) fn interfere(&self, phase: usize, place: Place) -> u64 {
+        if let InLeaf(read) = place {
+            self.leaves.interfere(read, INTERFERED as u64);
+            return INTERFERED as u64;
+        }
         for cpu in 0..INTERFERED {
             match place {
                 Word(word) => {
@@ -172,6 +188,7 @@ impl Arena {
                     self.parts[cpu].0[phase].fetch_add(1, SeqCst);
                 }
                 InList(act) => self.lists.interfere(cpu, act),
+                InLeaf(_) => {}
                 Head => {
                     let count = self.parts[cpu].0[phase].load(SeqCst);
                     for word in self.parts[cpu].record(count) {

@@ -1,7 +1,8 @@
 //! The sequences that are traced.
 
 use super::arena::Arena;
-use super::arena::Place::{self, Head, InList, InPart, Slot, Word};
+use super::arena::Place::{self, Head, InLeaf, InList, InPart, Slot, Word};
+use super::leaves::Read;
 use super::lists::Act;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -28,7 +29,22 @@ const fn on_list(name: &'static str, act: Act, attempt: extern "C" fn(&Arena) ->
     Sequence { name, attempt, commits_to: InList(act), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 14] = [
+/// Of one that is a whole read.
+const fn leaf(name: &'static str, read: Read, attempt: extern "C" fn(&Arena) -> bool) -> Sequence {
+    Sequence { name, attempt, commits_to: InLeaf(read), follows_phase: false }
+}
+
+pub(crate) const SEQUENCES: [Sequence; 24] = [
+    leaf("leaf_1", Read::Copy(1), attempt_read::<1>),
+    leaf("leaf_2", Read::Copy(2), attempt_read::<2>),
+    leaf("leaf_4", Read::Copy(4), attempt_read::<4>),
+    leaf("leaf_6", Read::Copy(6), attempt_read::<6>),
+    leaf("leaf_8", Read::Copy(8), attempt_read::<8>),
+    leaf("leaf_16", Read::Copy(10), attempt_read::<10>),
+    leaf("leaf_32", Read::Copy(32), attempt_read::<32>),
+    leaf("leaf_many", Read::Copy(34), attempt_read::<34>),
+    leaf("leaf_many", Read::Copy(40), attempt_read::<40>),
+    leaf("retain", Read::Retain, attempt_retain),
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),
     on_list("stack_take", Act::Take, attempt_take),
@@ -79,6 +95,16 @@ pub(crate) const SEQUENCES: [Sequence; 14] = [
         follows_phase: false,
     },
 ];
+
+#[inline(never)]
+extern "C" fn attempt_read<const WORDS: usize>(arena: &Arena) -> bool {
+    arena.leaves.copy::<WORDS>()
+}
+
+#[inline(never)]
+extern "C" fn attempt_retain(arena: &Arena) -> bool {
+    arena.leaves.retain()
+}
 
 #[inline(never)]
 extern "C" fn attempt_push(arena: &Arena) -> bool {

@@ -60,6 +60,9 @@ shim! {
     unsafe fn peers_urcu_read(shared: *const *const [u64; 4], rounds: u64) -> u64;
     unsafe fn peers_urcu_replace(slot: *const AtomicPtr<c_void>, times: u64);
     unsafe fn peers_urcu_sum(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
+    unsafe fn peers_urcu_copy_8(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
+    unsafe fn peers_urcu_copy_64(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
+    unsafe fn peers_urcu_copy_256(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
 }
 
 impl Urcu {
@@ -126,6 +129,20 @@ impl Registered {
     pub fn sum(&self, slot: &Slot, rounds: u64) -> u64 {
         // SAFETY: the thread is registered, and only the shim stores to a slot.
         unsafe { shim::peers_urcu_sum(&raw const slot.0, rounds) }
+    }
+
+    /// `rounds` read-side critical sections, each of which copies a value of `N` words out, whole.
+    /// `None` if the shim has none of that size.
+    pub fn copy<const N: usize>(&self, value: &'static [u64; N], rounds: u64) -> Option<u64> {
+        let copy = match N {
+            1 => shim::peers_urcu_copy_8,
+            8 => shim::peers_urcu_copy_64,
+            32 => shim::peers_urcu_copy_256,
+            _ => return None,
+        };
+        let slot = AtomicPtr::new(ptr::from_ref(value).cast_mut().cast::<c_void>());
+        // SAFETY: the thread is registered; a value of that size, which lives for ever.
+        Some(unsafe { copy(&raw const slot, rounds) })
     }
 
     /// Allocates an object, puts it in the place of the one before and retires that with

@@ -100,3 +100,35 @@ void peers_urcu_barrier(void)
 {
 	rcu_barrier();
 }
+
+/* `rounds` read-side critical sections, each of which copies a value out whole. */
+#define COPY(bytes) \
+uint64_t peers_urcu_copy_##bytes(void **slot, uint64_t rounds) \
+{ \
+	struct { uint64_t words[bytes / 8]; } copy; \
+	uint64_t sum = 0; \
+	for (uint64_t i = 0; i < rounds; i++) { \
+		rcu_read_lock(); \
+		__builtin_memcpy(&copy, rcu_dereference(*slot), bytes); \
+		rcu_read_unlock(); \
+		/* Somebody looks at it. */ \
+		__asm__ volatile("" : : "r"(&copy) : "memory"); \
+		sum += copy.words[0]; \
+	} \
+	return sum; \
+}
+
+/* As above, of a word, which stays in a register. */
+uint64_t peers_urcu_copy_8(uint64_t **slot, uint64_t rounds)
+{
+	uint64_t sum = 0;
+	for (uint64_t i = 0; i < rounds; i++) {
+		rcu_read_lock();
+		uint64_t copy = *rcu_dereference(*slot);
+		rcu_read_unlock();
+		sum += copy;
+	}
+	return sum;
+}
+COPY(64)
+COPY(256)
