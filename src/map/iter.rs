@@ -1,7 +1,6 @@
 //! Iterators.
 
 use super::HashMap;
-use super::bucket::Bucket;
 use super::node::{Head, Node};
 use super::raw::RawMap;
 use super::table::Table;
@@ -113,55 +112,48 @@ impl<'g, K, V> Iterator for Nodes<'g, K, V> {
                 return None;
             }
             // SAFETY: the root, in the guard's section.
-            unsafe { collect(table, self.index, &mut self.found, &|_| true) };
+            unsafe { collect(table, table.log(), self.index, &mut self.found) };
             self.index += 1;
         }
     }
 }
 
-/// The entries of a bucket whose hashes `keep` wants. If it was moved, what was seen in it is
-/// forgotten: they are where it went.
+/// The entries whose hashes have `index` for their topmost `log` bits. If their bucket was moved, what was
+/// seen in it is forgotten: they are where it went.
 ///
 /// # Safety
 ///
 /// Inside a read-side critical section of the map's domain, in which the table was reached.
-unsafe fn collect(
-    table: Table,
-    index: usize,
-    found: &mut Vec<*mut Head>,
-    keep: &dyn Fn(u64) -> bool,
-) {
+unsafe fn collect(table: Table, log: u32, index: usize, found: &mut Vec<*mut Head>) {
+    if table.log() > log {
+        // Each part by itself: it may have been moved further, to buckets larger than it.
+        let shift = table.log() - log;
+        for part in index << shift..(index + 1) << shift {
+            // SAFETY: the caller's promise.
+            unsafe { collect(table, table.log(), part, found) };
+        }
+        return;
+    }
     let before = found.len();
-    // SAFETY: the caller's promise, for all that follows.
-    let first = unsafe { table.bucket(index) };
+    // SAFETY: the caller's promise, for all that follows; it has no more bits than the index.
+    let first = unsafe { table.bucket(index >> (log - table.log())) };
     // SAFETY: as above.
-    for bucket in unsafe { Bucket::chain(first) } {
+    for bucket in unsafe { first.chain() } {
         for slot in &bucket.slots {
             // Acquire: as in a lookup. The tags tell nothing here.
             let node = slot.load(Ordering::Acquire);
             // SAFETY: an entry that was there just now.
-            if !node.is_null() && keep(unsafe { (*node).hash }) {
+            if !node.is_null() && Table::top(unsafe { (*node).hash }, log) == index {
                 found.push(node);
             }
         }
     }
-    if !first.link().is_moved() {
-        return;
-    }
-    found.truncate(before);
-    // SAFETY: as above.
-    let next = unsafe { table.next() }.expect("a bucket is moved to the next table");
-    if next.log() >= table.log() {
-        let shift = next.log() - table.log();
-        for index in index << shift..(index + 1) << shift {
-            // SAFETY: as above.
-            unsafe { collect(next, index, found, keep) };
-        }
-    } else {
-        let shift = table.log() - next.log();
-        let keep = &|hash| table.index(hash) == index && keep(hash);
+    if first.link().is_moved() {
+        found.truncate(before);
         // SAFETY: as above.
-        unsafe { collect(next, index >> shift, found, keep) };
+        let next = unsafe { table.next() }.expect("a bucket is moved to the next table");
+        // SAFETY: as above.
+        unsafe { collect(next, log, index, found) };
     }
 }
 

@@ -102,10 +102,10 @@ impl Table {
         1 << self.log()
     }
 
-    /// The bucket of a hash: its topmost bits.
+    /// The topmost bits of a hash, so many: the index of its bucket among `2^log`.
     #[inline(always)]
-    pub(super) fn index(self, hash: u64) -> usize {
-        ((hash >> 1) >> (63 - self.log())) as usize
+    pub(super) fn top(hash: u64, log: u32) -> usize {
+        ((hash >> 1) >> (63 - log)) as usize
     }
 
     #[inline(always)]
@@ -131,7 +131,7 @@ impl Table {
     #[inline(always)]
     pub(super) unsafe fn of<'t>(self, hash: u64) -> &'t Bucket {
         // SAFETY: `log` bits are an index; else the caller's promise.
-        unsafe { self.bucket(self.index(hash)) }
+        unsafe { self.bucket(Self::top(hash, self.log())) }
     }
 
     /// The table that this one is moved to, if it is.
