@@ -95,6 +95,7 @@
 use super::bucket::{Bucket, Hold, Matches, SLOTS};
 use super::count::Count;
 use super::node::Head;
+use super::retire::Retired;
 use super::table::Table;
 use crate::rcu::Domain;
 use crate::sync::mutant::{Mutant, broken};
@@ -118,6 +119,7 @@ pub(super) struct RawMap {
     /// Below this logarithm it does not shrink on its own.
     floor: AtomicUsize,
     count: Count,
+    pub(super) retired: Retired,
 }
 
 /// What a look without a lock has found.
@@ -147,6 +149,7 @@ impl RawMap {
                 root: AtomicPtr::new(null_mut()),
                 floor: AtomicUsize::new(0),
                 count: Count::new(),
+                retired: Retired::new(),
             }
         }
     }
@@ -425,7 +428,7 @@ impl RawMap {
             return unsafe { table.free() };
         }
         // SAFETY: a table begins with its header, and nobody reaches it any more who comes later.
-        unsafe { domain.defer_raw(table.header()) };
+        unsafe { self.retired.push(domain, table.header()) };
     }
 
     /// Gives the map a table for so many entries, now. `floor`: and lets it not become smaller on its own.

@@ -470,7 +470,7 @@ where
         unsafe { self.raw.exchange(domain, hash, look, new) }?;
         if !look.found.is_null() {
             // SAFETY: unlinked just now, by us; a boxed node, which begins with its header. `K` and `V` are `Send`.
-            unsafe { domain.defer_raw(look.found.cast()) };
+            unsafe { self.raw.retired.push(domain, look.found.cast()) };
         }
         Ok(())
     }

@@ -80,6 +80,17 @@ impl Header {
     pub(crate) fn new(kind: &'static Kind) -> Header {
         Header { next: AtomicPtr::new(std::ptr::null_mut()), kind }
     }
+
+    /// Frees what the header begins, without a domain.
+    ///
+    /// # Safety
+    ///
+    /// It is what its kind says, and nobody else uses it.
+    #[cfg(stillpoint_loom)]
+    pub(crate) unsafe fn run(header: *mut Header) {
+        // SAFETY: the caller's promise.
+        unsafe { ((*header).kind.run)(header) }
+    }
 }
 
 /// A number of callbacks and of bytes, in one word: 30 bits and, in units of 16 bytes, 34.
