@@ -64,6 +64,9 @@
 //! *Miss, in one that is moved.* What was seen in it does not count. From the load on, the next table is the
 //! key's place; the rest of the lookup falls in this time.
 //!
+//! (So lookups only need (2) and (3) to come before (4). Iterators need (2) before (3): from a bucket that is moved they take nothing,
+//! and read where it went.)
+//!
 //! *Wiped means moved.* Whoever loads a zero of the wipe (4) acquires it, and so sees the mark (3) that came first when it
 //! loads the link. Whoever was told by anybody about a change in the next table saw the mark through that, as the writer
 //! there had followed it, or come through a root that was stored when all were moved.
@@ -657,6 +660,10 @@ unsafe fn move_bucket(table: Table, next: Table, index: usize, spares: &mut Vec<
                 unsafe { put(next.of(hash), hash, node, spares) };
             }
         }
+    }
+    if broken(Mutant::WipeFirst) {
+        // SAFETY: as above.
+        unsafe { first.chain() }.for_each(Bucket::wipe);
     }
     hold.mark_moved();
     if broken(Mutant::UnlockEarly) {

@@ -86,6 +86,8 @@ pub enum Mutant {
     LostWakeup,
     /// A bucket of a map counts as moved before its entries are where it was moved to.
     MarkFirst,
+    /// A bucket of a map is emptied before it counts as moved.
+    WipeFirst,
     /// A bucket of a map that was moved keeps its entries.
     MovedStays,
     /// Whoever has moved a bucket lets writers to where it went before the old one is empty.
