@@ -19,6 +19,8 @@ const WRITERS: u64 = 2;
 const READERS: u64 = 2;
 /// Of each writer.
 const KEYS: u64 = 400;
+/// Keys that nobody writes.
+const BYSTANDERS: std::ops::Range<u64> = 1 << 20..(1 << 20) + 64;
 
 /// What all threads have done; for whoever watches whether they do anything.
 pub(crate) static OPERATIONS: AtomicU64 = AtomicU64::new(0);
@@ -143,17 +145,21 @@ impl Shared {
         while self.goes_on() {
             let pinned = self.map.pin();
             if random.u32(..50) == 0 {
-                let mut looked = 0;
+                let mut bystanders = 0;
                 for (key, value) in &pinned {
                     self.expect(value.is_good(*key), "an entry is alive");
-                    looked += 1;
+                    bystanders += u64::from(BYSTANDERS.contains(key));
                 }
-                self.expect(looked <= 2 * WRITERS * KEYS, "an iteration ends");
+                let all = BYSTANDERS.end - BYSTANDERS.start;
+                self.expect(bystanders == all, "an iteration sees each bystander once");
             }
             for _ in 0..random.u32(..100) {
                 let narrow = random.bool();
                 let key =
                     random.u64(..WRITERS) * KEYS + random.u64(..if narrow { 8 } else { KEYS });
+                let bystander = random.u64(BYSTANDERS);
+                let found = pinned.get(&bystander);
+                self.expect(found.is_some_and(|v| v.is_good(bystander)), "a bystander stays");
                 let put = self.put[key as usize].load(Acquire);
                 let seen = &mut seen[key as usize];
                 if let Some(value) = pinned.get(&key) {
@@ -209,6 +215,7 @@ pub(crate) fn run(tier: Tier, time: Duration) -> Report {
         resizes: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     };
+    BYSTANDERS.for_each(|key| _ = shared.map.pin().insert(key, Value::new(key, 1)));
     let timer = alarm::Timer::start(nothing);
     thread::scope(|scope| {
         (0..WRITERS).for_each(|me| {
