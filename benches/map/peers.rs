@@ -22,10 +22,13 @@ pub(crate) trait Map: Send + Sync + 'static {
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Cell, &[usize], u64) -> Duration,
-    pub(crate) tight: fn(Kind, u64) -> Box<dyn FnMut(u64)>,
+    pub(crate) tight: fn(Kind, u64) -> Loop,
     /// Bytes for each of so many entries.
     pub(crate) memory: fn(u64) -> f64,
 }
+
+/// So many operations in a row.
+pub(crate) type Loop = Box<dyn FnMut(u64)>;
 
 /// A tight loop of one thread.
 #[derive(Clone, Copy)]
@@ -54,7 +57,7 @@ fn filled<M: Map>(entries: u64) -> M {
     map
 }
 
-fn tight<M: Map>(kind: Kind, entries: u64) -> Box<dyn FnMut(u64)> {
+fn tight<M: Map>(kind: Kind, entries: u64) -> Loop {
     let map: M = filled(entries);
     let mut random = fastrand::Rng::with_seed(1);
     let keys: Vec<u64> = (0..1 << 16).map(|_| random.u64(..entries)).collect();

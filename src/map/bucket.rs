@@ -271,7 +271,7 @@ impl Bucket {
     /// # Safety
     ///
     /// The table is not freed while what this yields is used.
-    pub(super) unsafe fn chain<'t>(&'t self) -> impl Iterator<Item = &'t Bucket> {
+    pub(super) unsafe fn chain(&self) -> impl Iterator<Item = &Bucket> {
         // SAFETY: the caller's promise.
         std::iter::successors(Some(self), |bucket| unsafe { bucket.link().behind() })
     }

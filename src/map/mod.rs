@@ -28,6 +28,7 @@ mod node;
 mod pinned;
 mod raw;
 mod read;
+mod resize;
 mod retire;
 mod table;
 mod traits;

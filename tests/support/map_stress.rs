@@ -102,7 +102,7 @@ impl Shared {
                     0..6 => {
                         let before = pinned.insert(key, Value::new(key, version));
                         self.put[key as usize].store(version, Release);
-                        std::mem::replace(knows, Some(version)).zip(Some(before))
+                        knows.replace(version).zip(Some(before))
                     }
                     6..9 => Some((knows.take().unwrap_or(0), pinned.remove(&key))),
                     _ => Some((knows.unwrap_or(0), pinned.get(&key))),
@@ -206,8 +206,9 @@ pub(crate) fn run(tier: Tier, time: Duration) -> Report {
     let domain = Box::into_raw(Box::new(Domain::builder().tier(tier).build()));
     let (made, dropped) = (MADE.load(Relaxed), DROPPED.load(Relaxed));
     // SAFETY: freed below, when nobody uses it.
+    let map = HashMap::new_in(unsafe { &*domain });
     let shared = Shared {
-        map: HashMap::new_in(unsafe { &*domain }),
+        map,
         put: (0..WRITERS * KEYS).map(|_| AtomicU64::new(0)).collect(),
         violations: AtomicU64::new(0),
         reads: AtomicU64::new(0),
