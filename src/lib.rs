@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod lock;
+pub mod map;
 pub mod percpu;
 pub mod rcu;
 pub mod rseq;

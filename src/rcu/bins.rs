@@ -62,23 +62,34 @@ const FULL_BYTES: u64 = 1 << 20;
 /// The head of every callback; what to run stands behind it, in the same allocation.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Header {
+pub(crate) struct Header {
     next: AtomicPtr<Header>,
     kind: &'static Kind,
 }
 
 /// What a callback is.
 #[derive(Debug)]
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// Frees the allocation that the header begins, and runs what is to run.
-    pub(super) run: unsafe fn(*mut Header),
+    pub(crate) run: unsafe fn(*mut Header),
     /// The bytes it holds.
-    pub(super) bytes: unsafe fn(*const Header) -> usize,
+    pub(crate) bytes: unsafe fn(*const Header) -> usize,
 }
 
 impl Header {
-    pub(super) fn new(kind: &'static Kind) -> Header {
+    pub(crate) fn new(kind: &'static Kind) -> Header {
         Header { next: AtomicPtr::new(std::ptr::null_mut()), kind }
+    }
+
+    /// Frees what the header begins, without a domain.
+    ///
+    /// # Safety
+    ///
+    /// It is what its kind says, and nobody else uses it.
+    #[cfg(stillpoint_loom)]
+    pub(crate) unsafe fn run(header: *mut Header) {
+        // SAFETY: the caller's promise.
+        unsafe { ((*header).kind.run)(header) }
     }
 }
 

@@ -273,7 +273,7 @@ impl Domain {
     /// # Safety
     ///
     /// As for [`Engine::push`].
-    pub(super) unsafe fn defer_raw(&self, header: *mut Header) {
+    pub(crate) unsafe fn defer_raw(&self, header: *mut Header) {
         let engine = self.engine();
         let full = {
             let _section = (!broken(Mutant::PushOutsideSection)).then(|| self.read());

@@ -47,6 +47,12 @@ impl DomainRef for Global {
     fn domain(&self) -> &Domain {
         &GLOBAL
     }
+
+    #[inline(always)]
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
+    fn read_here(&self) -> ReadGuard<'_> {
+        read()
+    }
 }
 
 /// Begins a read-side critical section of the global domain: see [`Domain::read`].

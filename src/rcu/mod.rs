@@ -56,6 +56,7 @@ mod reclaimer;
 #[cfg(not(stillpoint_loom))]
 mod registry;
 
+pub(crate) use bins::{Header, Kind};
 pub use builder::DomainBuilder;
 pub use cell::{CompareExchangeError, RcuCell, Removed};
 pub use domain::Domain;
@@ -101,6 +102,14 @@ mod sealed {
 pub trait DomainRef: sealed::Sealed + Clone {
     /// The domain.
     fn domain(&self) -> &Domain;
+
+    /// A read-side critical section of it, begun the shortest way.
+    #[doc(hidden)]
+    #[inline(always)]
+    #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
+    fn read_here(&self) -> ReadGuard<'_> {
+        self.domain().read()
+    }
 }
 
 impl sealed::Sealed for &Domain {}

@@ -102,6 +102,24 @@ pub enum Mutant {
     RetainOutsideSection,
     /// A leader that is done wakes nobody.
     LostWakeup,
+    /// A bucket of a map counts as moved before its entries are where it was moved to.
+    MarkFirst,
+    /// A bucket of a map is emptied before it counts as moved.
+    WipeFirst,
+    /// A bucket of a map that was moved keeps its entries.
+    MovedStays,
+    /// Whoever has moved a bucket lets writers to where it went before the old one is empty.
+    UnlockEarly,
+    /// A lookup in a map that found nothing does not ask whether the bucket was moved.
+    NoMovedLook,
+    /// A writer to a map does not ask whether the bucket it locked was moved.
+    MovedUnderLock,
+    /// An entry stands in its bucket before its tag does.
+    TagLast,
+    /// A map publishes an entry with a relaxed store.
+    RelaxedEntry,
+    /// A map frees a table that was moved without a grace period.
+    TableAtOnce,
     /// A section's commit stands one instruction behind its end.
     LateCommit,
     /// The kernel aborts no section. Some kernels are so: the self-test must find it.
