@@ -15,20 +15,21 @@ use sections::{Arch, Image};
 use std::hint::black_box;
 use std::num::NonZero;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU64};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use stillpoint::rcu;
 use stillpoint::rseq::cache;
 use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
 use stillpoint::rseq::slot::{Table, claim};
 use stillpoint::rseq::stack::{self, Link, TurnedAway};
+use stillpoint::rseq::wait::{Watched, watch};
 use stillpoint::rseq::word::{add, replace};
 
 const PLAIN: Order = Order::Plain;
 /// On x86-64, a plain store as well.
 const RELEASE: Order = Order::Ordered;
 
-const CLAIMS: [Claim; 12] = [
+const CLAIMS: [Claim; 13] = [
     Claim { function: "audited_stack_push", commits: &[PLAIN] },
     Claim { function: "audited_stack_pop", commits: &[PLAIN] },
     Claim { function: "audited_stack_take", commits: &[PLAIN] },
@@ -41,6 +42,7 @@ const CLAIMS: [Claim; 12] = [
     Claim { function: "audited_add", commits: &[PLAIN] },
     Claim { function: "audited_replace", commits: &[RELEASE] },
     Claim { function: "audited_part_add", commits: &[PLAIN] },
+    Claim { function: "audited_watch", commits: &[] },
 ];
 
 type Taken = Result<Option<NonNull<Link>>, TurnedAway>;
@@ -79,6 +81,11 @@ fn audited_replace(cpu: u32, word: &AtomicPtr<u8>, old: *mut u8, new: *mut u8) -
 fn audited_claim(table: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> {
     // SAFETY: never called.
     unsafe { claim(table, gate) }
+}
+
+#[inline(never)]
+fn audited_watch(word: &AtomicU32, looks: u32) -> Watched {
+    watch(word, looks)
 }
 
 #[inline(never)]
@@ -132,6 +139,7 @@ fn own() -> Image {
     black_box(audited_replace as fn(u32, &AtomicPtr<u8>, *mut u8, *mut u8) -> bool);
     black_box(audited_claim as fn(&Table, &AtomicU64) -> Option<NonNull<AtomicU64>>);
     black_box(audited_part_add as fn(&Place, usize, u64) -> bool);
+    black_box(audited_watch as fn(&AtomicU32, u32) -> Watched);
     black_box(audited_stack_push as fn(&Place, NonNull<Link>) -> bool);
     black_box(audited_stack_pop as fn(&Place) -> Taken);
     black_box(audited_stack_take as fn(&Place) -> Taken);

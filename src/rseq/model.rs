@@ -20,10 +20,11 @@ pub mod list;
 use super::part::{Place, STRIDE};
 use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
 use super::slot::{SlotLine, Table};
+use super::wait::Watched;
 use crate::machine::Tier;
 use crate::sync::mutant::{Mutant, broken};
 use loom::sync::Mutex;
-use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -265,6 +266,22 @@ pub unsafe fn claim(_: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> {
     let slot = slot_lines()[script.cpu].slots.iter().find(|s| s.load(Ordering::Acquire) == 0)?;
     slot.store(id, Ordering::Release);
     Some(NonNull::from(slot))
+}
+
+/// The modelled name of the calling thread's CPU in the word of a lock.
+pub fn here() -> u32 {
+    current_cpu().map_or(0, super::wait::named)
+}
+
+/// The modelled wait for a lock: one look. Nobody spins in a model: whoever holds the lock does not
+/// run.
+pub fn watch(word: &AtomicU32, _: u32) -> Watched {
+    let seen = word.load(Ordering::Relaxed);
+    match current_cpu() {
+        None => Watched::Unable,
+        Some(_) if seen & super::wait::HELD == 0 => Watched::Free,
+        Some(_) => Watched::Here,
+    }
 }
 
 std::thread_local! {

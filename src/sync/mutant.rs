@@ -82,6 +82,18 @@ pub enum Mutant {
     TokenKept,
     /// A release wakes the head of the queue only, even if that is a reader.
     WakeOne,
+    /// Whoever gives up a mutex wakes the next thread, and then lets it go.
+    WakeBeforeRelease,
+    /// A release that wakes one thread forgets that others are parked.
+    LostParked,
+    /// A thread parks without looking at the lock again.
+    ParkUnchecked,
+    /// A mutex is taken without acquiring.
+    RelaxedTake,
+    /// A mutex is given up without releasing.
+    RelaxedGive,
+    /// A thread that was to have a mutex next, and parks again or gives up, does not say so.
+    HeirForgotten,
     /// A leader that is done wakes nobody.
     LostWakeup,
     /// A section's commit stands one instruction behind its end.

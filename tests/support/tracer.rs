@@ -22,11 +22,12 @@ use std::ffi::c_void;
 use std::io;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
 use stillpoint::rseq::part::{self, STRIDE};
 use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
 use stillpoint::rseq::slot::{SlotLine, Table, claim};
+use stillpoint::rseq::wait::{HELD, Watched, watch};
 use stillpoint::rseq::word::{add, replace};
 
 const CPUS: usize = lists::CPUS;
@@ -105,7 +106,7 @@ const fn on_list(name: &'static str, act: Act, attempt: extern "C" fn(&Arena) ->
     Sequence { name, attempt, commits_to: InList(act), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 12] = [
+pub(crate) const SEQUENCES: [Sequence; 13] = [
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),
     on_list("stack_take", Act::Take, attempt_take),
@@ -140,6 +141,12 @@ pub(crate) const SEQUENCES: [Sequence; 12] = [
         name: "part_add",
         attempt: attempt_part_add,
         commits_to: InPart,
+        follows_phase: false,
+    },
+    Sequence {
+        name: "lock_wait",
+        attempt: attempt_wait,
+        commits_to: Word(|p| &p.entered),
         follows_phase: false,
     },
     Sequence {
@@ -220,6 +227,18 @@ extern "C" fn attempt_add(arena: &Arena) -> bool {
     let cpu = cpu_before();
     // SAFETY: a word of that CPU, to which only this sequence stores, and the adversary.
     unsafe { add(cpu, &arena.lines[cpu as usize + 1].phases[0].entered, 1) }
+}
+
+/// Commits nothing by itself: whoever has waited undisturbed counts it, behind the section.
+#[inline(never)]
+extern "C" fn attempt_wait(arena: &Arena) -> bool {
+    // Held on a CPU that is not known; two looks, so that it goes through each of its instructions.
+    let undisturbed = watch(&AtomicU32::new(HELD), 2) == Watched::Held;
+    if undisturbed {
+        let line = &arena.lines[cpu_before() as usize + 1];
+        line.phases[0].entered.fetch_add(1, SeqCst);
+    }
+    undisturbed
 }
 
 #[inline(never)]
