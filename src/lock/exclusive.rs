@@ -101,14 +101,19 @@ const LEAVER: u8 = 2;
 const QUIET: u16 = if cfg!(stillpoint_loom) { 1 } else { 1000 };
 /// So many unlocks in a row pass those that are parked.
 const PASSES: u16 = if cfg!(stillpoint_loom) { 2 } else { 250 };
-/// Nobody looks more often before it parks: about what parking costs.
-const MOST_LOOKS: u8 = 200;
-/// What is tried first.
-const FIRST_LOOKS: u8 = 45;
-/// Looks of those that would rather not park, between two checks of the time.
-const ROUND: u32 = 1000;
+/// Nobody looks more often before it parks: with the growing pauses, about what parking costs. Those
+/// that would rather not park begin anew.
+const MOST_LOOKS: u32 = 20;
+/// What is tried first is a bit more than twice this.
+const FIRST_LOOKS: u8 = 5;
+/// The average is kept in parts of this.
+const FINE: u8 = 8;
 /// Who has lost its CPU so many times while it waited parks.
 const ABORTS: u32 = 2;
+
+/// Without sections, those that would rather not park do so after so many rounds of looking: some tens
+/// of microseconds.
+const PLAIN_ROUNDS: u32 = if cfg!(stillpoint_loom) { 1 } else { 8 };
 
 /// What woken threads are told.
 const COMPETE: usize = 0;
@@ -140,7 +145,7 @@ impl Exclusive {
                 word: AtomicU32::new(0),
                 passed: AtomicU16::new(0),
                 mode: AtomicU8::new(0),
-                looks: AtomicU8::new(FIRST_LOOKS),
+                looks: AtomicU8::new(FIRST_LOOKS * FINE),
             }
         }
     }
@@ -265,10 +270,10 @@ impl Exclusive {
 
     /// Looks at the word for a while.
     fn look(&self, waiter: &mut Waiter) {
-        let average = u32::from(self.looks.load(Ordering::Relaxed));
+        let average = self.looks.load(Ordering::Relaxed);
         let looks = match waiter.manner {
-            Manner::Adaptive => (2 * average + 10).min(MOST_LOOKS.into()),
-            Manner::Spinning => ROUND,
+            Manner::Adaptive => (2 * u32::from(average / FINE) + 4).min(MOST_LOOKS),
+            Manner::Spinning => MOST_LOOKS,
         };
         let (ended, left) = match watch_counting(&self.word, looks) {
             (Watched::Unable, _) => (Watched::Unable, self.look_plainly(looks)),
@@ -280,12 +285,12 @@ impl Exclusive {
             Watched::Aborted => return waiter.aborts += 1,
             Watched::Held => waiter.is_done = waiter.manner == Manner::Adaptive,
             // Nobody would tell us that we had lost the CPU.
-            Watched::Unable => waiter.is_done = left == 0,
+            Watched::Unable => waiter.plain_rounds(left),
         }
         if waiter.manner == Manner::Adaptive {
-            // Racy, on purpose: it is an average.
-            let average = average as i32 + ((looks - left) as i32 - average as i32) / 8;
-            self.looks.store(average.clamp(0, MOST_LOOKS.into()) as u8, Ordering::Relaxed);
+            // Racy, on purpose: it is an average. At most 20 parts of 8 each.
+            let average = average - average / FINE + (looks - left) as u8;
+            self.looks.store(average, Ordering::Relaxed);
         }
     }
 
@@ -293,7 +298,7 @@ impl Exclusive {
     fn look_plainly(&self, looks: u32) -> u32 {
         let mut left = looks;
         while left > 0 && self.word.load(Ordering::Relaxed) & HELD != 0 {
-            std::hint::spin_loop();
+            (left..=looks).for_each(|_| std::hint::spin_loop());
             left = if cfg!(stillpoint_loom) { 0 } else { left - 1 };
         }
         left
@@ -468,6 +473,8 @@ struct Waiter {
     pace: Pace,
     /// How often it lost its CPU while it looked.
     aborts: u32,
+    /// How often it looked in vain without a section.
+    rounds: u32,
     /// Has looked enough.
     is_done: bool,
     is_heir: bool,
@@ -475,11 +482,25 @@ struct Waiter {
 
 impl Waiter {
     fn new(manner: Manner) -> Waiter {
-        let patience = Patience::default();
-        Waiter { manner, patience, pace: Pace::new(), aborts: 0, is_done: false, is_heir: false }
+        Waiter {
+            manner,
+            patience: Patience::default(),
+            pace: Pace::new(),
+            aborts: 0,
+            rounds: 0,
+            is_done: false,
+            is_heir: false,
+        }
+    }
+
+    /// After a round without a section: some of them are enough.
+    fn plain_rounds(&mut self, left: u32) {
+        self.rounds += u32::from(left == 0);
+        self.is_done = left == 0
+            && (self.manner == Manner::Adaptive || self.rounds >= PLAIN_ROUNDS);
     }
 
     fn look_again(&mut self) {
-        (self.aborts, self.is_done) = (0, false);
+        (self.aborts, self.rounds, self.is_done) = (0, 0, false);
     }
 }

@@ -154,8 +154,8 @@ pub type ArcMutexGuard<T> = lock_api::ArcMutexGuard<RawMutex, T>;
 /// stops and parks in two cases: it is on the CPU on which the lock was taken, so that the holder cannot be
 /// running there; or it has itself lost its CPU twice while it waited, so that there are more threads than
 /// CPUs. That is what the kernel tells through restartable sequences. Where there are none
-/// ([tiers](crate::Tier) below `Rseq`, threads without registration), a waiter parks after a
-/// thousand looks, some tens of microseconds.
+/// ([tiers](crate::Tier) below `Rseq`, threads without registration), a waiter parks after
+/// some tens of microseconds.
 ///
 /// So it is safe where spin locks are not: with more threads than CPUs, and under real-time priorities, a waiter
 /// does not burn the time that the holder needs. Time slices, fairness, recursion, panics, forgotten guards,

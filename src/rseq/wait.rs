@@ -93,10 +93,10 @@ mod native {
     }
 
     /// Watches the word of a lock, which names its holder's CPU as told at the head of this module,
-    /// with so many looks at most, and a pause between two of them.
+    /// with so many looks at most, and after each one pause more than after the one before.
     ///
     /// One section, which commits nothing and orders nothing: who finds the lock free has not taken
-    /// it. A look takes some ten to fifty nanoseconds. Async-signal-safe.
+    /// it. A pause takes some ten to fifty nanoseconds. Async-signal-safe.
     ///
     /// # Examples
     ///
@@ -144,6 +144,7 @@ mod native {
                 n = inout(reg) left,
                 me = out(reg) me,
                 seen = out(reg) seen,
+                gap = inout(reg) 1_u64 => _,
                 mark = inout(reg) mark,
                 options(nostack),
             );
