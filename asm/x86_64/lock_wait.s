@@ -1,8 +1,8 @@
 // Watch {word} of a lock until its lowest bit is clear, its holder's CPU is this one, or {n} looks
-// have passed, with one pause more after each.  Commits nothing: whoever waits asks whether the
+// have passed, with four pauses more after each.  Commits nothing: whoever waits asks whether the
 // kernel took the CPU away meanwhile.
 // {me}: the name of this CPU in such a word, 8 times its number plus 1.  {seen}: the last look.
-// {gap}: pauses after the next look, 1 at first.
+// {gap}: pauses after the next look, 4 at first.
 mov {me:e}, dword ptr fs:[{o} + 4]
 lea {me:e}, [{me} * 8 + 8]
 56:
@@ -18,7 +18,7 @@ mov {x:e}, {gap:e}
 pause
 dec {x:e}
 jnz 57b
-inc {gap:e}
+add {gap:e}, 4
 dec {n:e}
 jnz 56b
 55:

@@ -62,7 +62,8 @@ impl Lock for Adaptive {
         const PTHREAD_MUTEX_ADAPTIVE_NP: libc::c_int = 3;
         // SAFETY: all-zero bytes of both types are valid places to initialise.
         unsafe {
-            let lock = Adaptive(Box::new((UnsafeCell::new(std::mem::zeroed()), UnsafeCell::new(0))));
+            let lock =
+                Adaptive(Box::new((UnsafeCell::new(std::mem::zeroed()), UnsafeCell::new(0))));
             let mut attributes = std::mem::zeroed();
             libc::pthread_mutexattr_init(&raw mut attributes);
             libc::pthread_mutexattr_settype(&raw mut attributes, PTHREAD_MUTEX_ADAPTIVE_NP);

@@ -108,14 +108,14 @@ pub(crate) fn print(cpus: &[usize], options: &Options) {
             for threads in options.threads.iter().map(|&threads| usize::from(threads)) {
                 let measure = || measure(&peers, section, threads, cpus, (rounds, turn));
                 let spin = |times| (0..times).for_each(|_| std::hint::spin_loop());
-                let cells =
-                    if hogged { clock::beside(spin, cpus[0], measure) } else { measure() };
+                let cells = if hogged { clock::beside(spin, cpus[0], measure) } else { measure() };
                 let its = |name| {
                     let mut both = peers.iter().zip(&cells);
                     both.find(|(peer, _)| peer.name == name).map(|(_, cell)| cell)
                 };
                 let parking_lot = its(PARKING_LOT).expect("always there");
-                let (mutex, spinning) = (its(MUTEX).expect("there"), its(SPIN_LOCK).expect("there"));
+                let (mutex, spinning) =
+                    (its(MUTEX).expect("there"), its(SPIN_LOCK).expect("there"));
                 for (peer, cell) in peers.iter().zip(&cells) {
                     table.add_row(row(threads, peer, cell, parking_lot));
                 }
@@ -187,10 +187,7 @@ fn measure(
         runs.iter().for_each(|run| all.add(&run.tally));
         all
     };
-    runs.into_iter()
-        .zip(timed)
-        .map(|(runs, timed)| Cell { runs, timed: together(timed) })
-        .collect()
+    runs.into_iter().zip(timed).map(|(runs, timed)| Cell { runs, timed: together(timed) }).collect()
 }
 
 fn row(threads: usize, peer: &Peer, cell: &Cell, parking_lot: &Cell) -> [String; 7] {

@@ -38,8 +38,8 @@
 //! A waiter that is on the CPU on which the lock was taken knows that the holder does not run, unless
 //! it has moved: it parks. Others look at the word for a while, in a section, which the kernel aborts if
 //! it takes the CPU away: after two aborts they park, for there are more threads than CPUs. In a lock
-//! where somebody is parked only one thread looks, the *heir*: it says so by HEIR. A second one
-//! parks at once. (Those of a `SpinLock` go on looking.) A woken thread is an heir too.
+//! where somebody has parked lately only one thread looks, the *heir*: it says so by HEIR. A second one
+//! parks at once, in a `SpinLock` only if somebody is parked. A woken thread is an heir too.
 //!
 //! As long as there is an heir, unlocking wakes nobody: the heir, which runs or is about to,
 //! will take the lock, and wakes the next when it gives it up. So under contention two threads
@@ -103,17 +103,17 @@ const QUIET: u16 = if cfg!(stillpoint_loom) { 1 } else { 1000 };
 const PASSES: u16 = if cfg!(stillpoint_loom) { 2 } else { 250 };
 /// Nobody looks more often before it parks: with the growing pauses, about what parking costs. Those
 /// that would rather not park begin anew.
-const MOST_LOOKS: u32 = 20;
+const MOST_LOOKS: u32 = 10;
 /// What is tried first is a bit more than twice this.
-const FIRST_LOOKS: u8 = 5;
+const FIRST_LOOKS: u8 = 3;
 /// The average is kept in parts of this.
 const FINE: u8 = 8;
 /// Who has lost its CPU so many times while it waited parks.
 const ABORTS: u32 = 2;
 
-/// Without sections, those that would rather not park do so after so many rounds of looking: some tens
-/// of microseconds.
-const PLAIN_ROUNDS: u32 = if cfg!(stillpoint_loom) { 1 } else { 8 };
+/// Those that would rather not park do so after so many rounds of looking in vain: some tens of
+/// microseconds, which is longer than any section that a spin lock is made for.
+const MOST_ROUNDS: u32 = if cfg!(stillpoint_loom) { 1 } else { 8 };
 
 /// What woken threads are told.
 const COMPETE: usize = 0;
@@ -126,7 +126,7 @@ const STARVING: u64 = 1;
 pub(super) enum Manner {
     /// Looks for a while, then parks.
     Adaptive,
-    /// Looks as long as it is not known that the holder does not run.
+    /// Looks until it seems that the holder does not run.
     Spinning,
 }
 
@@ -260,7 +260,7 @@ impl Exclusive {
             return true;
         }
         if state & HEIR != 0 {
-            return waiter.manner == Manner::Spinning;
+            return waiter.manner == Manner::Spinning && state & PARKED == 0;
         }
         let with = state | HEIR;
         let order = Ordering::Relaxed;
@@ -283,12 +283,13 @@ impl Exclusive {
             Watched::Free => {}
             Watched::Here => return waiter.is_done = true,
             Watched::Aborted => return waiter.aborts += 1,
-            Watched::Held => waiter.is_done = waiter.manner == Manner::Adaptive,
+            Watched::Held => waiter.was_in_vain(),
             // Nobody would tell us that we had lost the CPU.
-            Watched::Unable => waiter.plain_rounds(left),
+            Watched::Unable if left == 0 => waiter.was_in_vain(),
+            Watched::Unable => {}
         }
         if waiter.manner == Manner::Adaptive {
-            // Racy, on purpose: it is an average. At most 20 parts of 8 each.
+            // Racy, on purpose: it is an average. At most 10 times 8.
             let average = average - average / FINE + (looks - left) as u8;
             self.looks.store(average, Ordering::Relaxed);
         }
@@ -298,7 +299,7 @@ impl Exclusive {
     fn look_plainly(&self, looks: u32) -> u32 {
         let mut left = looks;
         while left > 0 && self.word.load(Ordering::Relaxed) & HELD != 0 {
-            (left..=looks).for_each(|_| std::hint::spin_loop());
+            (0..4 * (1 + looks - left)).for_each(|_| std::hint::spin_loop());
             left = if cfg!(stillpoint_loom) { 0 } else { left - 1 };
         }
         left
@@ -473,7 +474,7 @@ struct Waiter {
     pace: Pace,
     /// How often it lost its CPU while it looked.
     aborts: u32,
-    /// How often it looked in vain without a section.
+    /// How many rounds of looking were in vain.
     rounds: u32,
     /// Has looked enough.
     is_done: bool,
@@ -493,11 +494,10 @@ impl Waiter {
         }
     }
 
-    /// After a round without a section: some of them are enough.
-    fn plain_rounds(&mut self, left: u32) {
-        self.rounds += u32::from(left == 0);
-        self.is_done = left == 0
-            && (self.manner == Manner::Adaptive || self.rounds >= PLAIN_ROUNDS);
+    /// After a round of looking.
+    fn was_in_vain(&mut self) {
+        self.rounds += 1;
+        self.is_done = self.manner == Manner::Adaptive || self.rounds >= MOST_ROUNDS;
     }
 
     fn look_again(&mut self) {

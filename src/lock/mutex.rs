@@ -147,26 +147,28 @@ pub type MappedMutexGuard<'a, T> = lock_api::MappedMutexGuard<'a, RawMutex, T>;
 #[cfg(feature = "arc_lock")]
 pub type ArcMutexGuard<T> = lock_api::ArcMutexGuard<RawMutex, T>;
 
-/// A lock whose waiters spin as long as it is not known that the holder does not run: 8 bytes and the
-/// value.
+/// A lock whose waiters spin as long as the holder seems to run: 8 bytes and the value.
 ///
-/// It is [`Mutex`], but for how it waits: there is no limit to looking, and all who wait look. A waiter
-/// stops and parks in two cases: it is on the CPU on which the lock was taken, so that the holder cannot be
-/// running there; or it has itself lost its CPU twice while it waited, so that there are more threads than
-/// CPUs. That is what the kernel tells through restartable sequences. Where there are none
-/// ([tiers](crate::Tier) below `Rseq`, threads without registration), a waiter parks after
-/// some tens of microseconds.
+/// It is [`Mutex`], but for how it waits: longer, and all who wait look, as long as nobody had to park. A
+/// waiter parks if
 ///
-/// So it is safe where spin locks are not: with more threads than CPUs, and under real-time priorities, a waiter
-/// does not burn the time that the holder needs. Time slices, fairness, recursion, panics, forgotten guards,
-/// threads, signals and the uncontended cost: as with [`Mutex`].
+/// * it is on the CPU on which the lock was taken: the holder cannot be running there;
+/// * it has itself lost its CPU twice while it waited: there are more threads than CPUs. That is
+///   what the kernel tells through restartable sequences; where there are none
+///   ([tiers](crate::Tier) below `Rseq`, threads without registration), this is not known;
+/// * it has looked in vain for some tens of microseconds: a holder that ran would have been done;
+/// * somebody is parked, for one of these reasons, and another one looks.
+///
+/// So it is safe where spin locks are not: with more threads than CPUs, and under real-time
+/// priorities, a waiter does not burn the time that the holder needs. Time slices, fairness, recursion, panics,
+/// forgotten guards, threads, signals and the uncontended cost: as with [`Mutex`].
 ///
 /// # When it is the wrong tool
 ///
 /// * Critical sections of more than about a microsecond, or of unknown length: each waiter keeps its CPU busy for
 ///   as long. [`Mutex`] parks.
-/// * Critical sections that may block: read a file, wait for another lock, page in. The holder does not run, but
-///   on another CPU nobody knows: waiters there spin until they are preempted twice.
+/// * Critical sections that may block: read a file, wait for another lock, page in. The holder does
+///   not run, but on another CPU nobody knows: each waiter there spins for those tens of microseconds.
 /// * Many waiters on a large machine: all of them look at one cache line.
 /// * Battery, or a hypervisor that sells time: spinning is paid for.
 ///

@@ -198,9 +198,8 @@ mod native {
             // SAFETY: enabled, so the thread has a registered area that is long enough. It lives as
             // long as the thread; the kernel changes it on this thread's behalf only, as if a
             // signal handler did, and all accesses are atomic.
-            let control = unsafe {
-                &*thread_area().cast::<u8>().add(abi::SLICE_CONTROL).cast::<Control>()
-            };
+            let control =
+                unsafe { &*thread_area().cast::<u8>().add(abi::SLICE_CONTROL).cast::<Control>() };
             Some(with(control, depth))
         })
     }

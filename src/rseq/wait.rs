@@ -93,7 +93,7 @@ mod native {
     }
 
     /// Watches the word of a lock, which names its holder's CPU as told at the head of this module,
-    /// with so many looks at most, and after each one pause more than after the one before.
+    /// with so many looks at most, and after each four pauses more than after the one before.
     ///
     /// One section, which commits nothing and orders nothing: who finds the lock free has not taken
     /// it. A pause takes some ten to fifty nanoseconds. Async-signal-safe.
@@ -144,7 +144,7 @@ mod native {
                 n = inout(reg) left,
                 me = out(reg) me,
                 seen = out(reg) seen,
-                gap = inout(reg) 1_u64 => _,
+                gap = inout(reg) 4_u64 => _,
                 mark = inout(reg) mark,
                 options(nostack),
             );
