@@ -102,7 +102,8 @@ pub struct SliceStatistics {
     pub yielded: u64,
     /// How many were ended by the system call that woke the next thread.
     pub ended_by_wake: u64,
-    /// How many took too long: the kernel took the CPU away with the lock held.
+    /// How many took too long: the kernel took the CPU away with the lock held. (It looks the same
+    /// if somebody disables the extension of a thread by `prctl`, and is counted here.)
     pub revoked: u64,
 }
 

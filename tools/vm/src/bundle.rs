@@ -71,6 +71,8 @@ const TESTS: &[&str] = &[
     "service",
     "fork",
     "stress",
+    "locks",
+    "slices",
     "surroundings",
 ];
 
