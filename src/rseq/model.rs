@@ -196,7 +196,8 @@ pub unsafe fn replace<T>(cpu: u32, word: &AtomicPtr<T>, old: *mut T, new: *mut T
     if word.load(Ordering::Relaxed) != old {
         return false;
     }
-    word.store(new, Ordering::Release);
+    // An exchange, for what is said at `replace` in `sync/modelled.rs`: others may exchange meanwhile.
+    word.swap(new, Ordering::Release);
     true
 }
 

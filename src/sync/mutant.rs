@@ -94,6 +94,8 @@ pub enum Mutant {
     RelaxedGive,
     /// A thread that was to have a mutex next, and parks again or gives up, does not say so.
     HeirForgotten,
+    /// All who take a CPU's part from elsewhere use one ticket.
+    SameTicket,
     /// A leader that is done wakes nobody.
     LostWakeup,
     /// A section's commit stands one instruction behind its end.
