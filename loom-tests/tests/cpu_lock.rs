@@ -96,5 +96,5 @@ mutants! {
     park_unchecked: ParkUnchecked, 3, together(Tier::Rseq, registered, [here, from_elsewhere]);
     lost_parked: LostParked, 3, together(Tier::Rseq, registered, [here, from_elsewhere]);
     same_ticket: SameTicket, 4,
-        together(Tier::Rseq, registered, [here, try_from_elsewhere, try_from_elsewhere]);
+        together(Tier::Rseq, registered, [try_from_elsewhere, try_from_elsewhere, try_here]);
 }

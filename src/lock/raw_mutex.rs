@@ -51,7 +51,13 @@ macro_rules! raw_lock {
         $(#[$attr])*
         #[derive(Debug)]
         pub struct $name {
-            exclusive: Exclusive,
+            pub(super) exclusive: Exclusive,
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name::new()
+            }
         }
 
         impl $name {
@@ -93,6 +99,13 @@ macro_rules! raw_lock {
                     return Some(HoldState::new(false));
                 }
                 self.exclusive.take($manner, wait, ASKS).map(HoldState::new)
+            }
+
+            /// Takes the lock and asks for nothing.
+            #[cfg(all(not(stillpoint_loom), feature = "lock_api_04"))]
+            #[inline(always)]
+            pub(super) fn take_bare(&self, wait: Wait) -> bool {
+                self.exclusive.take_free() || self.exclusive.take($manner, wait, false).is_some()
             }
 
             #[inline(always)]

@@ -125,7 +125,7 @@ pub fn slice_statistics() -> SliceStatistics {
 /// had; otherwise [`done`] must follow on this thread, once.
 #[inline]
 pub(crate) fn ask() -> bool {
-    asking(|control, depth| ask_by(control, depth)).is_some()
+    asking(ask_by).is_some()
 }
 
 /// Whether the calling thread's time was up, and it goes on by a grant.

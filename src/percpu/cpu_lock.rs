@@ -143,10 +143,8 @@ impl<T> CpuLock<T> {
     pub fn new(init: impl FnMut(u32) -> T) -> CpuLock<T> {
         let Shape { tier, slots } = shape(Tier::Rseq);
         let mut init = init;
-        let slot = |cpu| Slot {
-            word: AtomicPtr::new(word(FREE)),
-            value: UnsafeCell::new(init(cpu)),
-        };
+        let slot =
+            |cpu| Slot { word: AtomicPtr::new(word(FREE)), value: UnsafeCell::new(init(cpu)) };
         CpuLock { slots: (0..slots).map(slot).collect(), tier }
     }
 
