@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use stillpoint::lock::v04::{
     MappedRwLockReadGuard, RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
-    RwLockWriteGuard,
+    RwLockWriteGuard, lock_api,
 };
 use tiers::in_time;
 use tokens::{ENOUGH, locks, opened, stress};

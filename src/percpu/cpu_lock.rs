@@ -274,6 +274,8 @@ impl<T> CpuLock<T> {
                 if unsafe { replace(cpu, &slot.word, word(FREE), word(HERE)) } {
                     // Partner: the release in giving up, which the section's load has seen.
                     fence(Ordering::Acquire);
+                    #[cfg(stillpoint_sections)]
+                    crate::sync::sequence_acquires((&raw const slot.word).cast());
                     return Ok(CpuLockGuard { lock: self, cpu });
                 }
                 if slot.word.load(Ordering::Relaxed) != word(FREE) {
