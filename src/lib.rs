@@ -16,8 +16,9 @@ pub use machine::{Tier, UnknownTier};
 #[cfg(not(stillpoint_loom))]
 #[doc(inline)]
 pub use lock::{
-    MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard,
-    RwLockUpgradableReadGuard, RwLockWriteGuard,
+    MappedMutexGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, MappedSpinLockGuard, Mutex,
+    MutexGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, SpinLock,
+    SpinLockGuard,
 };
 
 #[cfg(stillpoint_mutants)]

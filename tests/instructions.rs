@@ -15,7 +15,7 @@ use sections::{Arch, Image};
 use std::hint::black_box;
 use std::num::NonZero;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU64};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use stillpoint::rcu;
 use stillpoint::rseq::cache;
 use stillpoint::rseq::leaf::{Area, copy, retain};
@@ -24,6 +24,7 @@ use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
 use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::{Table, claim};
 use stillpoint::rseq::stack::{self, Link, TurnedAway};
+use stillpoint::rseq::wait::{Watched, watch};
 use stillpoint::rseq::word::{add, replace};
 
 const PLAIN: Order = Order::Plain;
@@ -35,7 +36,7 @@ const NOTHING: Order = Order::Nothing;
 /// An atomic addition, and it acquires.
 const LOCKED: Order = Order::Locked;
 
-const CLAIMS: [Claim; 23] = [
+const CLAIMS: [Claim; 24] = [
     Claim { function: "audited_copy_one", commits: &[NOTHING] },
     Claim { function: "audited_copy_2", commits: &[NOTHING] },
     Claim { function: "audited_copy_4", commits: &[NOTHING] },
@@ -59,6 +60,7 @@ const CLAIMS: [Claim; 23] = [
     Claim { function: "audited_part_add", commits: &[PLAIN] },
     Claim { function: "audited_ring_reserve", commits: &[RELEASE] },
     Claim { function: "audited_ring_copy", commits: &[RELEASE] },
+    Claim { function: "audited_watch", commits: &[] },
 ];
 
 type Taken = Result<Option<NonNull<Link>>, TurnedAway>;
@@ -133,6 +135,11 @@ fn audited_claim(table: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> 
 }
 
 #[inline(never)]
+fn audited_watch(word: &AtomicU32, looks: u32) -> Watched {
+    watch(word, looks)
+}
+
+#[inline(never)]
 fn audited_part_add(place: &Place, at: usize, n: u64) -> bool {
     // SAFETY: never called.
     unsafe { part::add(place, at, n) }
@@ -195,6 +202,7 @@ fn own() -> Image {
     black_box(audited_replace as fn(u32, &AtomicPtr<u8>, *mut u8, *mut u8) -> bool);
     black_box(audited_claim as fn(&Table, &AtomicU64) -> Option<NonNull<AtomicU64>>);
     black_box(audited_part_add as fn(&Place, usize, u64) -> bool);
+    black_box(audited_watch as fn(&AtomicU32, u32) -> Watched);
     black_box(audited_stack_push as fn(&Place, NonNull<Link>) -> bool);
     black_box(audited_stack_pop as fn(&Place) -> Taken);
     black_box(audited_stack_take as fn(&Place) -> Taken);

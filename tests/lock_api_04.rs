@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use stillpoint::lock::v04::{
     MappedRwLockReadGuard, RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
-    RwLockWriteGuard,
+    RwLockWriteGuard, lock_api,
 };
 use tiers::in_time;
 use tokens::{ENOUGH, locks, opened, stress};
@@ -180,4 +180,30 @@ fn a_writer_is_alone_when_slots_run_out() {
 #[test]
 fn a_writer_is_alone_among_other_writers() {
     in_time(|| stress(&locks(2), RUN, Duration::ZERO));
+}
+
+/// The mutex and the spin lock, behind the older traits.
+fn mutex<R>()
+where
+    R: lock_api::RawMutexFair
+        + lock_api::RawMutexTimed<Duration = Duration, Instant = Instant>
+        + Send
+        + Sync,
+{
+    let lock = lock_api::Mutex::<R, u32>::new(0);
+    let guard = lock.lock();
+    assert!(lock.try_lock().is_none() && lock.try_lock_for(Duration::from_millis(1)).is_none());
+    lock_api::MutexGuard::unlock_fair(guard);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..5000).for_each(|_| *lock.lock() += 1));
+        }
+    });
+    assert_eq!(lock.into_inner(), 20_000);
+}
+
+#[test]
+fn mutexes() {
+    mutex::<stillpoint::lock::v04::RawMutex>();
+    mutex::<stillpoint::lock::v04::RawSpinLock>();
 }

@@ -18,9 +18,34 @@ use std::sync::mpsc::channel;
 use std::thread::{scope, sleep, spawn};
 use std::time::Duration;
 use stillpoint::lock::{ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard};
-use stillpoint::{MappedRwLockReadGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard};
+use stillpoint::{
+    MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, SpinLock,
+};
 use tiers::in_time;
 use warm::warm;
+
+/// With the features, guards of mutexes travel, and keep their locks.
+#[test]
+fn guards_of_mutexes() {
+    in_time(|| {
+        let lock = Arc::new(Mutex::new(0));
+        let guard = lock.lock_arc();
+        let waiter = spawn({
+            let lock = lock.clone();
+            move || *lock.lock() += 1
+        });
+        sleep(MOMENT);
+        drop(lock);
+        spawn(move || drop(guard)).join().unwrap();
+        waiter.join().unwrap();
+        let spinning = SpinLock::new(1);
+        scope(|s| {
+            let guard = spinning.lock();
+            s.spawn(move || assert_eq!(*guard, 1));
+        });
+        assert_eq!(serde_json::to_string(&spinning).unwrap(), "1");
+    });
+}
 
 #[test]
 fn a_reader_may_end_on_another_thread() {

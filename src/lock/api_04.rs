@@ -3,6 +3,7 @@
 use super::inner::Release;
 use super::patience::Wait;
 use super::raw_04::RawRwLock;
+use super::raw_mutex::{RawMutex, RawSpinLock};
 use lock_api_04::{
     RawRwLockDowngrade, RawRwLockFair, RawRwLockTimed, RawRwLockUpgrade, RawRwLockUpgradeDowngrade,
     RawRwLockUpgradeFair, RawRwLockUpgradeTimed,
@@ -158,3 +159,58 @@ unsafe impl RawRwLockUpgradeTimed for RawRwLock {
         self.lock.try_upgrade(Wait::Until(timeout))
     }
 }
+
+macro_rules! raw_mutex {
+    ($name:ident) => {
+        // SAFETY: `exclusive.rs` argues that the holder is alone; taking acquires and giving up
+        // releases. What these traits take asks for no longer slice, so nothing need be carried.
+        unsafe impl lock_api_04::RawMutex for $name {
+            const INIT: $name = $name::new();
+
+            type GuardMarker = Marker;
+
+            #[inline(always)]
+            fn lock(&self) {
+                self.take_bare(Wait::Forever);
+            }
+
+            #[inline]
+            fn try_lock(&self) -> bool {
+                self.exclusive.try_take()
+            }
+
+            #[inline(always)]
+            unsafe fn unlock(&self) {
+                self.exclusive.give();
+            }
+
+            fn is_locked(&self) -> bool {
+                self.is_taken()
+            }
+        }
+
+        // SAFETY: as above.
+        unsafe impl lock_api_04::RawMutexFair for $name {
+            unsafe fn unlock_fair(&self) {
+                self.exclusive.give_fairly();
+            }
+        }
+
+        // SAFETY: as above.
+        unsafe impl lock_api_04::RawMutexTimed for $name {
+            type Duration = Duration;
+            type Instant = Instant;
+
+            fn try_lock_for(&self, timeout: Duration) -> bool {
+                self.take_bare(Wait::at_most(timeout))
+            }
+
+            fn try_lock_until(&self, timeout: Instant) -> bool {
+                self.take_bare(Wait::Until(timeout))
+            }
+        }
+    };
+}
+
+raw_mutex!(RawMutex);
+raw_mutex!(RawSpinLock);

@@ -1,21 +1,29 @@
 //! Floor 4: locks.
 //!
+//! * [`Mutex`]: a mutex that knows when its holder does not run.
 //! * [`RwLock`]: a reader-writer lock whose readers store to memory of their CPU only.
+//! * [`SpinLock`]: the same as `Mutex` for sections so short that parking would be the longest part.
 //!
 //! The types are those of [`lock_api`], which brings guards, mapping, `Arc` guards and `serde`; what is
 //! ours is the raw lock below. `v04`, with the feature `lock_api_04`, has the same for version 0.4.
 
 mod bias;
+mod exclusive;
 mod inner;
 mod patience;
+mod raw_mutex;
 mod raw_rwlock;
 
 #[cfg(not(stillpoint_loom))]
 mod api;
 #[cfg(all(not(stillpoint_loom), feature = "lock_api_04"))]
 mod api_04;
+#[cfg(not(stillpoint_loom))]
+mod api_mutex;
 #[cfg(stillpoint_loom)]
 mod modelled;
+#[cfg(not(stillpoint_loom))]
+mod mutex;
 #[cfg(all(not(stillpoint_loom), feature = "lock_api_04"))]
 mod raw_04;
 #[cfg(not(stillpoint_loom))]
@@ -24,7 +32,16 @@ mod rwlock;
 pub mod v04;
 
 #[cfg(not(stillpoint_loom))]
+pub use crate::machine::slice::{SliceStatistics, has_slice_extension, slice_statistics};
+#[cfg(not(stillpoint_loom))]
 pub use lock_api;
+#[cfg(all(not(stillpoint_loom), feature = "arc_lock"))]
+pub use mutex::{ArcMutexGuard, ArcSpinLockGuard};
+#[cfg(not(stillpoint_loom))]
+pub use mutex::{
+    MappedMutexGuard, MappedSpinLockGuard, Mutex, MutexGuard, SpinLock, SpinLockGuard,
+};
+pub use raw_mutex::{HoldState, RawMutex, RawSpinLock};
 pub use raw_rwlock::{RawRwLock, ReadState};
 #[cfg(all(not(stillpoint_loom), feature = "arc_lock"))]
 pub use rwlock::{ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard};

@@ -1,8 +1,9 @@
-//! The raw lock for the models: its operations, without the traits, whose constants the checker's
+//! The raw locks for the models: their operations, without the traits, whose constants the checker's
 //! atomics cannot make.
 
 use super::inner::Release;
 use super::patience::Wait;
+use super::raw_mutex::{HoldState, RawMutex, RawSpinLock};
 use super::raw_rwlock::{RawRwLock, ReadState};
 
 #[allow(missing_docs, reason = "as in lock_api")]
@@ -69,3 +70,39 @@ impl RawRwLock {
         self.is_taken_exclusively()
     }
 }
+
+macro_rules! raw_mutex {
+    ($name:ident) => {
+        #[allow(missing_docs, reason = "as in lock_api")]
+        #[allow(clippy::missing_safety_doc, reason = "as in lock_api")]
+        impl $name {
+            pub fn lock(&self) -> HoldState {
+                self.take()
+            }
+
+            pub fn try_lock(&self) -> Option<HoldState> {
+                self.try_take()
+            }
+
+            /// As with a timeout that is over when the thread has been woken for the first time.
+            pub fn try_lock_until_woken(&self) -> Option<HoldState> {
+                self.take_within(Wait::UntilWoken)
+            }
+
+            pub unsafe fn unlock(&self, state: HoldState) {
+                self.give(state);
+            }
+
+            pub unsafe fn unlock_fair(&self, state: HoldState) {
+                self.give_fairly(state);
+            }
+
+            pub fn is_locked(&self) -> bool {
+                self.is_taken()
+            }
+        }
+    };
+}
+
+raw_mutex!(RawMutex);
+raw_mutex!(RawSpinLock);

@@ -29,6 +29,9 @@ impl Patience {
 pub(super) enum Wait {
     No,
     Until(Instant),
+    /// In a model: until somebody has woken the thread.
+    #[cfg(stillpoint_loom)]
+    UntilWoken,
     Forever,
 }
 
@@ -42,7 +45,7 @@ impl Wait {
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Wait::Until(deadline) => Some(deadline),
-            Wait::No | Wait::Forever => None,
+            _ => None,
         }
     }
 
@@ -50,6 +53,8 @@ impl Wait {
         match self {
             Wait::No => true,
             Wait::Until(deadline) => deadline <= Instant::now(),
+            #[cfg(stillpoint_loom)]
+            Wait::UntilWoken => false,
             Wait::Forever => false,
         }
     }

@@ -15,6 +15,9 @@
 //! * [`try_upgradable_read`](RwLock::try_upgradable_read) may fail while a reader is about to open
 //!   the lock for slots: for some nanoseconds, every few thousand reads at most.
 //!
+//! [`Mutex`] and [`SpinLock`] are those of the crate in all but one thing: they ask for no longer time
+//! slices, for the older `unlock` is not told whether its lock did.
+//!
 //! A lock of this module is another type than [`stillpoint::RwLock`](super::RwLock); prefer that
 //! where the choice is yours.
 //!
@@ -51,6 +54,7 @@
 //! ```
 
 pub use super::raw_04::RawRwLock;
+pub use super::raw_mutex::{RawMutex, RawSpinLock};
 pub use lock_api_04 as lock_api;
 
 /// [`stillpoint::RwLock`](super::RwLock) behind the traits of `lock_api` 0.4. 16 bytes and the
@@ -185,3 +189,57 @@ pub type ArcRwLockWriteGuard<T> = lock_api::ArcRwLockWriteGuard<RawRwLock, T>;
 /// ```
 #[cfg(feature = "arc_lock")]
 pub type ArcRwLockUpgradableReadGuard<T> = lock_api::ArcRwLockUpgradableReadGuard<RawRwLock, T>;
+
+/// [`stillpoint::Mutex`](super::Mutex) behind the traits of `lock_api` 0.4. 8 bytes and the value.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::lock::v04::Mutex;
+///
+/// static LOCK: Mutex<u32> = Mutex::new(1);
+/// *LOCK.lock() += 1;
+/// assert_eq!(*LOCK.lock(), 2);
+/// ```
+pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
+
+/// What [`Mutex::lock`] returns: holds the lock until it is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::lock::v04::{Mutex, MutexGuard};
+///
+/// let lock = Mutex::new(1);
+/// let guard: MutexGuard<'_, u32> = lock.lock();
+/// MutexGuard::unlock_fair(guard);
+/// assert!(!lock.is_locked());
+/// ```
+pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
+
+/// [`stillpoint::SpinLock`](super::SpinLock) behind the traits of `lock_api` 0.4. 8 bytes and the value.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::lock::v04::SpinLock;
+///
+/// static LOCK: SpinLock<u32> = SpinLock::new(1);
+/// *LOCK.lock() += 1;
+/// assert_eq!(*LOCK.lock(), 2);
+/// ```
+pub type SpinLock<T> = lock_api::Mutex<RawSpinLock, T>;
+
+/// What [`SpinLock::lock`] returns: holds the lock until it is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::lock::v04::{SpinLock, SpinLockGuard};
+///
+/// let lock = SpinLock::new(1);
+/// let guard: SpinLockGuard<'_, u32> = lock.lock();
+/// SpinLockGuard::unlock_fair(guard);
+/// assert!(!lock.is_locked());
+/// ```
+pub type SpinLockGuard<'a, T> = lock_api::MutexGuard<'a, RawSpinLock, T>;

@@ -20,6 +20,22 @@ mod report;
 #[cfg(not(stillpoint_loom))]
 mod selftest;
 #[cfg(not(stillpoint_loom))]
+pub(crate) mod slice;
+#[cfg(stillpoint_loom)]
+pub(crate) mod slice {
+    //! Nobody's time is up in a model.
+
+    pub(crate) fn ask() -> bool {
+        false
+    }
+
+    pub(crate) fn done(_: bool) {}
+
+    pub(crate) fn is_granted() -> bool {
+        false
+    }
+}
+#[cfg(not(stillpoint_loom))]
 mod topology;
 
 #[cfg(not(stillpoint_loom))]

@@ -2,6 +2,7 @@
 //!
 //! * [`PerCpu`]: a value for each CPU, made when it is first used.
 //! * [`Counter`]: counts with one plain store to memory of the CPU.
+//! * [`CpuLock`]: a value for each CPU with a lock on it, for operations too long for a section.
 //! * [`Histogram`]: how often which values occurred, counted the same way.
 //! * [`Pool`]: memory for values of one type.
 //! * [`RawPerCpu`]: words for structures of your own, whose parts can be stopped from elsewhere.
@@ -18,6 +19,7 @@
 //! are there from the first touch on, so on the node of whoever touches them: their CPU's threads.
 
 mod counter;
+mod cpu_lock;
 mod memory;
 mod parts;
 mod raw_stack;
@@ -39,6 +41,7 @@ mod slots;
 
 pub use crate::rseq::stack::Link;
 pub use counter::Counter;
+pub use cpu_lock::{CpuLock, CpuLockGuard};
 #[cfg(not(stillpoint_loom))]
 pub use histogram::{Distribution, Histogram};
 pub use pool::Pool;

@@ -38,6 +38,14 @@ pub(crate) struct Area {
     pub(crate) mm_cid: u32,
 }
 
+/// Where `slice_ctrl` is, as of Linux 7.0. What user space may write there: the first byte.
+pub(crate) const SLICE_CONTROL: usize = 28;
+pub(crate) const PR_RSEQ_SLICE_EXTENSION: libc::c_int = 79;
+pub(crate) const PR_SLICE_SET: libc::c_ulong = 2;
+pub(crate) const PR_SLICE_ENABLE: libc::c_ulong = 1;
+/// The same on all architectures that have sequences of ours.
+pub(crate) const SYS_RSEQ_SLICE_YIELD: libc::c_long = 471;
+
 pub(crate) const MEMBARRIER_QUERY: libc::c_int = 0;
 pub(crate) const MEMBARRIER_PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
 pub(crate) const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;

@@ -17,6 +17,7 @@
 //! * [`ring`]: the sequences that append to a ring of a CPU.
 //! * [`slot`]: the sequence by which a reader claims a slot for a lock.
 //! * [`stack`]: sequences on a list of nodes that each CPU has.
+//! * [`wait`]: the sequence by which a thread waits for a lock.
 //! * [`word`]: sequences on one word of a CPU.
 //!
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
@@ -26,8 +27,8 @@
 //! after the section: a shared object with sequences must not be unloaded while threads live
 //! that ran them (link it with `-z nodelete`).
 //!
-//! What user space may write into the area: `rseq_cs`, by the prologue of a section.
-//! Nothing else, ever: newer kernels kill a process that writes the fields they own.
+//! What user space may write into the area: `rseq_cs`, by the prologue of a section, and the byte that
+//! asks for a longer time slice, where that was enabled. Nothing else, ever: newer kernels kill a process that writes the fields they own.
 
 pub(crate) mod abi;
 pub mod area;
@@ -39,6 +40,7 @@ pub mod reader;
 pub mod ring;
 pub mod slot;
 pub mod stack;
+pub mod wait;
 pub mod word;
 
 #[cfg(stillpoint_loom)]

@@ -23,10 +23,11 @@ use super::part::{Place, STRIDE};
 use super::reader::{Gate, Line, Mark, NO_CPU, Phase};
 use super::ring::Record;
 use super::slot::{SlotLine, Table};
+use super::wait::Watched;
 use crate::machine::Tier;
 use crate::sync::mutant::{Mutant, broken};
 use loom::sync::Mutex;
-use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -198,7 +199,8 @@ pub unsafe fn replace<T>(cpu: u32, word: &AtomicPtr<T>, old: *mut T, new: *mut T
     if word.load(Ordering::Relaxed) != old {
         return false;
     }
-    word.store(new, Ordering::Release);
+    // An exchange, for what is said at `replace` in `sync/modelled.rs`: others may exchange meanwhile.
+    word.swap(new, Ordering::Release);
     true
 }
 
@@ -335,6 +337,22 @@ pub unsafe fn claim(_: &Table, gate: &AtomicU64) -> Option<NonNull<AtomicU64>> {
     let slot = slot_lines()[script.cpu].slots.iter().find(|s| s.load(Ordering::Acquire) == 0)?;
     slot.store(id, Ordering::Release);
     Some(NonNull::from(slot))
+}
+
+/// The modelled name of the calling thread's CPU in the word of a lock.
+pub fn here() -> u32 {
+    current_cpu().map_or(0, super::wait::named)
+}
+
+/// The modelled wait for a lock: one look. Nobody spins in a model: whoever holds the lock does not
+/// run.
+pub fn watch(word: &AtomicU32, _: u32) -> Watched {
+    let seen = word.load(Ordering::Relaxed);
+    match current_cpu() {
+        None => Watched::Unable,
+        Some(_) if seen & super::wait::HELD == 0 => Watched::Free,
+        Some(_) => Watched::Here,
+    }
 }
 
 std::thread_local! {

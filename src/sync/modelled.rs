@@ -2,7 +2,7 @@
 
 pub(crate) use loom::sync::Mutex;
 pub(crate) use loom::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
 use super::Choice;
@@ -40,6 +40,14 @@ pub(crate) fn thread_token() -> usize {
 /// Time stands still.
 pub(crate) fn nanos() -> u64 {
     0
+}
+
+/// Stores to a word that others exchange, over whatever is there.
+///
+/// An exchange here too: the checker would put a plain store between the value that another
+/// thread's exchange found and the one that it left, and what was stored would be lost. That cannot be.
+pub(crate) fn replace(word: &AtomicU32, by: u32, order: Ordering) {
+    word.swap(by, order);
 }
 
 struct Parked {

@@ -100,6 +100,20 @@ pub enum Mutant {
     CopyOutsideSection,
     /// The section that takes a reference loads the address; it is counted behind it.
     RetainOutsideSection,
+    /// Whoever gives up a mutex wakes the next thread, and then lets it go.
+    WakeBeforeRelease,
+    /// A release that wakes one thread forgets that others are parked.
+    LostParked,
+    /// A thread parks without looking at the lock again.
+    ParkUnchecked,
+    /// A mutex is taken without acquiring.
+    RelaxedTake,
+    /// A mutex is given up without releasing.
+    RelaxedGive,
+    /// A thread that was to have a mutex next, and parks again or gives up, does not say so.
+    HeirForgotten,
+    /// All who take a CPU's part from elsewhere use one ticket.
+    SameTicket,
     /// A leader that is done wakes nobody.
     LostWakeup,
     /// A bucket of a map counts as moved before its entries are where it was moved to.

@@ -1,7 +1,9 @@
 //! The seam as shipped: std, and `parking_lot_core` for waiting.
 
 pub(crate) use std::sync::Mutex;
-pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 
 use super::Choice;
 pub(crate) use parking_lot_core::SpinWait;
@@ -54,6 +56,12 @@ pub(crate) fn nanos() -> u64 {
     // SAFETY: `now` is a live local. The call cannot fail: the clock exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Stores to a word that others exchange, over whatever is there.
+#[inline(always)]
+pub(crate) fn replace(word: &AtomicU32, by: u32, order: Ordering) {
+    word.store(by, order);
 }
 
 /// Tells ThreadSanitizer, which does not see what sequences store, that one is about to store

@@ -44,6 +44,10 @@ pub(crate) fn faults(image: &Image, claim: &Claim) -> Vec<String> {
             _ => None,
         };
         let Some(end) = end else {
+            // It only waits.
+            if claim.commits.is_empty() && accesses.stores.is_empty() {
+                continue;
+            }
             faults.push(format!("{:#x}: stores {:x?}", section.start, accesses.stores));
             continue;
         };

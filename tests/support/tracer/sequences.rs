@@ -6,12 +6,13 @@ use super::leaves::Read;
 use super::lists::Act;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use stillpoint::rseq::area::thread_area;
 use stillpoint::rseq::part;
 use stillpoint::rseq::reader::{Mark, enter, leave, leave_here};
 use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::claim;
+use stillpoint::rseq::wait::{HELD, Watched, watch};
 use stillpoint::rseq::word::{add, replace};
 
 /// One sequence under test.
@@ -34,7 +35,7 @@ const fn leaf(name: &'static str, read: Read, attempt: extern "C" fn(&Arena) -> 
     Sequence { name, attempt, commits_to: InLeaf(read), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 24] = [
+pub(crate) const SEQUENCES: [Sequence; 25] = [
     leaf("leaf_1", Read::Copy(1), attempt_read::<1>),
     leaf("leaf_2", Read::Copy(2), attempt_read::<2>),
     leaf("leaf_4", Read::Copy(4), attempt_read::<4>),
@@ -88,6 +89,12 @@ pub(crate) const SEQUENCES: [Sequence; 24] = [
         follows_phase: false,
     },
     Sequence { name: "ring_copy", attempt: attempt_copy, commits_to: Head, follows_phase: false },
+    Sequence {
+        name: "lock_wait",
+        attempt: attempt_wait,
+        commits_to: Word(|p| &p.entered),
+        follows_phase: false,
+    },
     Sequence {
         name: "word_replace",
         attempt: attempt_replace,
@@ -207,6 +214,18 @@ extern "C" fn attempt_add(arena: &Arena) -> bool {
     let cpu = cpu_before();
     // SAFETY: a word of that CPU, to which only this sequence stores, and the adversary.
     unsafe { add(cpu, &arena.lines[cpu as usize + 1].phases[0].entered, 1) }
+}
+
+/// Commits nothing by itself: whoever has waited undisturbed counts it, behind the section.
+#[inline(never)]
+extern "C" fn attempt_wait(arena: &Arena) -> bool {
+    // Held on a CPU that is not known; two looks, so that it goes through each of its instructions.
+    let undisturbed = watch(&AtomicU32::new(HELD), 2) == Watched::Held;
+    if undisturbed {
+        let line = &arena.lines[cpu_before() as usize + 1];
+        line.phases[0].entered.fetch_add(1, SeqCst);
+    }
+    undisturbed
 }
 
 #[inline(never)]

@@ -77,6 +77,8 @@ const TESTS: &[&str] = &[
     "service",
     "fork",
     "stress",
+    "locks",
+    "slices",
     "surroundings",
 ];
 

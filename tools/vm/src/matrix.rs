@@ -214,7 +214,7 @@ fn percpu() -> Vec<Step> {
 fn most() -> Vec<Step> {
     let mut steps = core();
     steps.extend(percpu());
-    steps.extend([step("lib", ""), service()]);
+    steps.extend([step("lib", ""), service(), step("locks", "")]);
     steps.extend(torture("", 4));
     steps
 }
@@ -311,6 +311,11 @@ pub(crate) fn rows() -> Vec<Row> {
     steps.push(step("lib", ""));
     steps.extend(torture("", 4));
     rows.push(row("x86-slice").does("almost everything", steps));
+    // With more than 32 bytes registered it grants. Counted, or a grant is over before an emulated
+    // CPU has got anywhere.
+    let mut steps = first();
+    steps.extend([step("slices", "--nocapture"), step("locks", "")]);
+    rows.push(row("x86-slice").own().counted(2).does("grants, counted", steps));
     rows.push(row("x86-slice").libc(Libc::Trixie).counted(3).does("counted", interrupted()));
     // Other C libraries: registration with 33 bytes, before the thread pointer; none at all.
     for kernel in ["x86-5.10", "x86-6.12", "x86-7"] {
@@ -372,6 +377,7 @@ pub(crate) fn rows() -> Vec<Row> {
         "x86-7 strict, own, counted",
         "x86-7 mutants",
         "x86-slice almost everything",
+        "x86-slice grants, counted",
         "arm-6.1 counted",
         "arm-6.12 own registration",
         "arm-7 four nodes",
