@@ -14,6 +14,9 @@ pub use machine::{Tier, UnknownTier};
 
 #[cfg(not(stillpoint_loom))]
 #[doc(inline)]
+pub use lock::{CohortMutex, CohortMutexGuard};
+#[cfg(not(stillpoint_loom))]
+#[doc(inline)]
 pub use lock::{
     MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard,
     RwLockUpgradableReadGuard, RwLockWriteGuard,

@@ -80,6 +80,16 @@ pub enum Mutant {
     TokenByStore,
     /// A claim that was too late, and whose token somebody removed, removes no other.
     TokenKept,
+    /// A waiter whose time is over leaves a cohort lock's queue without taking its node out.
+    LeaveWithoutDesk,
+    /// A waiter whose time is over ignores that it is about to be granted a cohort lock.
+    GrantLost,
+    /// A cohort lock wakes whom it goes to before it tells so.
+    WakeBeforeGrant,
+    /// A cohort lock never leaves a cohort that has waiters.
+    NoBound,
+    /// A cohort lock that is given up while waiters sleep wakes none of them.
+    NobodyCompetes,
     /// A release wakes the head of the queue only, even if that is a reader.
     WakeOne,
     /// A leader that is done wakes nobody.

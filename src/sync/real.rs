@@ -3,6 +3,8 @@
 pub(crate) use std::sync::Mutex;
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+pub(crate) use std::cell::Cell;
+
 use super::Choice;
 pub(crate) use parking_lot_core::SpinWait;
 use parking_lot_core::{FilterOp, ParkResult, ParkToken, UnparkToken};
@@ -54,6 +56,26 @@ pub(crate) fn nanos() -> u64 {
     // SAFETY: `now` is a live local. The call cannot fail: the clock exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Lets so many turns of a spinning loop pass.
+#[inline]
+pub(crate) fn pause(turns: u32) {
+    (0..turns).for_each(|_| std::hint::spin_loop());
+}
+
+/// Spins as long as `word` has this value, for so many turns at most. Returns what it has in the end;
+/// acquires.
+#[inline]
+pub(crate) fn spin_while(word: &AtomicU32, value: u32, turns: u32) -> u32 {
+    for _ in 1..turns {
+        let now = word.load(Ordering::Acquire);
+        if now != value {
+            return now;
+        }
+        std::hint::spin_loop();
+    }
+    word.load(Ordering::Acquire)
 }
 
 /// Tells ThreadSanitizer, which does not see what sequences store, that one is about to store

@@ -1,0 +1,372 @@
+//! Who waits for a cohort lock: nodes, and the lists that they are in.
+//!
+//! A node lies on the stack of a thread that waits. Its first line is what the thread spins on; the second is for
+//! whoever manages the lists, and stays in the holders' caches meanwhile.
+//!
+//! The waiters of one cohort are a *group*: a list in the order of their coming. Its first node, the
+//! *front*, also knows the last one, and the front of the next group. Groups are in the order of their
+//! turns. So there are as many lists as there are cohorts that wait, without a table and
+//! without a limit, and no waiter of another cohort is ever looked at twice to be passed over.
+//!
+//! [`Lists`] has no lock of its own: `mod.rs` says who may touch it, and why a node in it is alive.
+
+use crate::sync::{AtomicU32, AtomicU64, Cell, Ordering, const_unless_modelled};
+use std::ptr::{null, null_mut};
+
+/// The waiter spins, or is about to; its `beat` tells whether it runs.
+pub(super) const SPINNING: u32 = 0;
+/// It is parked, or about to be.
+pub(super) const PARKED: u32 = 1;
+/// It was parked, and is told to spin again, because its turn comes.
+pub(super) const AWAKE: u32 = 2;
+/// It has the lock.
+pub(super) const GRANTED: u32 = 3;
+/// It is in no list any more; the lock was free.
+pub(super) const COMPETE: u32 = 4;
+
+/// So many waiters of a cohort are looked at to find one that runs.
+const WINDOW: usize = 8;
+
+/// Where a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Among the arrivals, or not there yet.
+    Arriving,
+    /// In a group.
+    Listed,
+    /// In none any more; its thread is about to hear why.
+    Chosen,
+}
+
+/// What the waiter spins on.
+#[repr(align(64))]
+struct Waiter {
+    state: AtomicU32,
+    /// When it last looked.
+    beat: AtomicU64,
+}
+
+/// What the lists need.
+#[repr(align(64))]
+struct Links {
+    /// Behind it in its group; among the arrivals, who came before.
+    next: Cell<*const Node>,
+    previous: Cell<*const Node>,
+    /// Of a front only: the last of its group, and the next group.
+    last: Cell<*const Node>,
+    next_group: Cell<*const Node>,
+    /// Since when it waits.
+    since: Cell<u64>,
+    /// Of a front only: since when others of its group are preferred, and how often they were.
+    passed_since: Cell<u64>,
+    passed: Cell<u32>,
+    cohort: u32,
+    place: Cell<Place>,
+}
+
+/// One thread that waits.
+pub(super) struct Node {
+    waiter: Waiter,
+    links: Links,
+}
+
+impl Node {
+    pub(super) fn new(cohort: u32, now: u64) -> Node {
+        Node {
+            waiter: Waiter { state: AtomicU32::new(SPINNING), beat: AtomicU64::new(now) },
+            links: Links {
+                next: Cell::new(null()),
+                previous: Cell::new(null()),
+                last: Cell::new(null()),
+                next_group: Cell::new(null()),
+                since: Cell::new(now),
+                passed_since: Cell::new(0),
+                passed: Cell::new(0),
+                cohort,
+                place: Cell::new(Place::Arriving),
+            },
+        }
+    }
+
+    /// Prepares it to arrive again, with the time it has waited already.
+    pub(super) fn renew(&self, now: u64) {
+        self.waiter.state.store(SPINNING, Ordering::Relaxed);
+        self.beat(now);
+        self.links.place.set(Place::Arriving);
+        self.links.passed.set(0);
+        self.links.passed_since.set(0);
+    }
+
+    pub(super) fn state(&self) -> &AtomicU32 {
+        &self.waiter.state
+    }
+
+    /// Its thread runs now.
+    pub(super) fn beat(&self, now: u64) {
+        self.waiter.beat.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether its thread spins, and has looked at most `stale` ago.
+    fn runs(&self, now: u64, stale: u64) -> bool {
+        self.waiter.state.load(Ordering::Relaxed) == SPINNING
+            && now.saturating_sub(self.waiter.beat.load(Ordering::Relaxed)) <= stale
+    }
+
+    pub(super) fn cohort(&self) -> u32 {
+        self.links.cohort
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.links.place.get()
+    }
+
+    /// The address that its thread parks at.
+    pub(super) fn key(&self) -> *const () {
+        (&raw const *self).cast()
+    }
+
+    /// Puts it before `top`, among the arrivals. Only while it is in no list.
+    pub(super) fn arrive_before(&self, top: *const Node) {
+        self.links.next.set(top);
+    }
+
+    pub(super) fn has_waited(&self, now: u64) -> u64 {
+        now.saturating_sub(self.links.since.get())
+    }
+}
+
+/// The groups.
+pub(super) struct Lists {
+    /// The front of the group whose turn is next, or whose turn it is.
+    first: Cell<*const Node>,
+}
+
+/// What [`Lists::runner`] found in a group.
+pub(super) struct Found<'a> {
+    pub(super) runner: Option<&'a Node>,
+    /// The front has been passed over for long: wake it, so that it runs when it is chosen next.
+    pub(super) ahead: Option<&'a Node>,
+}
+
+/// After how many passes, or how much time, a turn is over; by the same measure a front has been
+/// passed over for long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) passes: u32,
+    pub(super) nanos: u64,
+    /// So many times that, and who is next gets the lock even if it does not run.
+    pub(super) last: u32,
+    /// Who has not looked for so long does not run.
+    pub(super) stale: u64,
+}
+
+impl Turn {
+    /// Whether it is over.
+    pub(super) fn is_over(self, passes: u32, nanos: u64) -> bool {
+        passes >= self.passes || nanos >= self.nanos
+    }
+
+    /// Whether it must not go on.
+    pub(super) fn is_long_over(self, passes: u32, nanos: u64) -> bool {
+        let times = self.last;
+        passes >= self.passes.saturating_mul(times)
+            || nanos >= self.nanos.saturating_mul(times.into())
+    }
+}
+
+/// # Safety
+///
+/// Of each method: the caller has the lists, and the links of all nodes, for itself; `raw.rs` says
+/// who has. Then every node in them is alive, because its thread leaves only when it is in them no more.
+impl Lists {
+    const_unless_modelled! {
+        pub(super) const fn new() -> Lists {
+            Lists { first: Cell::new(null_mut()) }
+        }
+    }
+
+    pub(super) unsafe fn is_empty(&self) -> bool {
+        self.first.get().is_null()
+    }
+
+    /// The front of the group that comes next, or of the first one.
+    unsafe fn after<'a>(&self, front: Option<&'a Node>) -> Option<&'a Node> {
+        let at = front.map_or(&self.first, |node| &node.links.next_group);
+        // SAFETY: listed nodes are alive; see above.
+        unsafe { at.get().as_ref() }
+    }
+
+    pub(super) unsafe fn fronts<'a>(&self) -> impl Iterator<Item = &'a Node> {
+        let mut at = None;
+        std::iter::from_fn(move || {
+            // SAFETY: the caller's promise.
+            at = unsafe { self.after(at) };
+            at
+        })
+    }
+
+    pub(super) unsafe fn group<'a>(&self, cohort: u32) -> Option<&'a Node> {
+        // SAFETY: the caller's promise.
+        unsafe { self.fronts() }.find(|front| front.cohort() == cohort)
+    }
+
+    /// Whether nobody else is there.
+    pub(super) unsafe fn is_only(&self, node: &Node) -> bool {
+        std::ptr::eq(self.first.get(), node)
+            && node.links.next.get().is_null()
+            && node.links.next_group.get().is_null()
+    }
+
+    /// Where the pointer to that group is.
+    unsafe fn pointer_to<'a>(&'a self, front: &Node) -> &'a Cell<*const Node> {
+        let mut at = &self.first;
+        // SAFETY: listed nodes are alive; the front is in the list.
+        while let Some(node) = unsafe { at.get().as_ref() } {
+            if std::ptr::eq(node, front) {
+                break;
+            }
+            at = &node.links.next_group;
+        }
+        at
+    }
+
+    /// Adds a node to its group, as the last.
+    pub(super) unsafe fn add(&self, node: &Node) {
+        let links = &node.links;
+        links.place.set(Place::Listed);
+        links.next.set(null());
+        let mut at = &self.first;
+        // SAFETY: listed nodes are alive.
+        while let Some(front) = unsafe { at.get().as_ref() } {
+            if front.cohort() == node.cohort() {
+                let last = front.links.last.replace(node);
+                links.previous.set(last);
+                // SAFETY: as above.
+                unsafe { &*last }.links.next.set(node);
+                return;
+            }
+            at = &front.links.next_group;
+        }
+        links.previous.set(null());
+        links.last.set(node);
+        links.next_group.set(null());
+        at.set(node);
+    }
+
+    /// Takes a listed node out.
+    pub(super) unsafe fn remove(&self, node: &Node) {
+        let links = &node.links;
+        links.place.set(Place::Chosen);
+        let (previous, next) = (links.previous.get(), links.next.get());
+        // SAFETY: listed nodes are alive.
+        let (previous, next) = unsafe { (previous.as_ref(), next.as_ref()) };
+        match (previous, next) {
+            (Some(previous), Some(next)) => {
+                previous.links.next.set(next);
+                next.links.previous.set(previous);
+            }
+            (Some(previous), None) => {
+                previous.links.next.set(null());
+                // SAFETY: the caller's promise.
+                if let Some(front) = unsafe { self.group(node.cohort()) } {
+                    front.links.last.set(previous);
+                }
+            }
+            (None, next) => {
+                // SAFETY: the caller's promise.
+                let at = unsafe { self.pointer_to(node) };
+                let Some(next) = next else {
+                    at.set(links.next_group.get());
+                    return;
+                };
+                next.links.previous.set(null());
+                next.links.last.set(links.last.get());
+                next.links.next_group.set(links.next_group.get());
+                at.set(next);
+            }
+        }
+    }
+
+    /// Makes that group the last.
+    pub(super) unsafe fn send_back(&self, front: &Node) {
+        // SAFETY: the caller's promise; listed nodes are alive.
+        unsafe {
+            self.pointer_to(front).set(front.links.next_group.get());
+            front.links.next_group.set(null());
+            let mut at = &self.first;
+            while let Some(node) = at.get().as_ref() {
+                at = &node.links.next_group;
+            }
+            at.set(front);
+        }
+    }
+
+    /// The first few of a group.
+    unsafe fn window<'a>(&self, front: &'a Node) -> impl Iterator<Item = &'a Node> {
+        // SAFETY: listed nodes are alive.
+        let next = |node: &&'a Node| unsafe { node.links.next.get().as_ref() };
+        std::iter::successors(Some(front), next).take(WINDOW)
+    }
+
+    /// The first of a group that runs, or its front if that has been passed over for too long.
+    pub(super) unsafe fn runner<'a>(&self, front: &'a Node, now: u64, turn: Turn) -> Found<'a> {
+        if front.runs(now, turn.stale) {
+            return Found { runner: Some(front), ahead: None };
+        }
+        let (times, since) = (front.links.passed.get(), front.links.passed_since.get());
+        let nanos = if times == 0 { 0 } else { now.saturating_sub(since) };
+        if turn.is_long_over(times, nanos) {
+            return Found { runner: Some(front), ahead: None };
+        }
+        // SAFETY: the caller's promise.
+        let runner = unsafe { self.window(front) }.skip(1).find(|node| node.runs(now, turn.stale));
+        Found { runner, ahead: turn.is_over(times, nanos).then_some(front) }
+    }
+
+    /// One of a group that can be woken, or its front.
+    pub(super) unsafe fn sleeper<'a>(&self, front: &'a Node) -> &'a Node {
+        let parked = |node: &&Node| node.waiter.state.load(Ordering::Relaxed) == PARKED;
+        // SAFETY: the caller's promise.
+        unsafe { self.window(front) }.find(parked).unwrap_or(front)
+    }
+
+    /// Notes that `node` is preferred to its front.
+    pub(super) unsafe fn note_passed(&self, node: &Node, now: u64) {
+        if node.links.previous.get().is_null() {
+            return;
+        }
+        // SAFETY: the caller's promise.
+        if let Some(front) = unsafe { self.group(node.cohort()) } {
+            let times = front.links.passed.get();
+            if times == 0 {
+                front.links.passed_since.set(now);
+            }
+            front.links.passed.set(times.saturating_add(1));
+        }
+    }
+
+    /// The one that has waited longest.
+    pub(super) unsafe fn oldest<'a>(&self) -> Option<&'a Node> {
+        // SAFETY: the caller's promise. The longest wait in a group is its front's, but for those that
+        // arrived again.
+        unsafe { self.fronts() }.min_by_key(|front| front.links.since.get())
+    }
+
+    /// Adds arrivals, of which `top` is the last. True if there are any.
+    pub(super) unsafe fn add_arrivals(&self, top: *const Node) -> bool {
+        // Who came first is at the end: turn them round.
+        let (mut node, mut turned) = (top, null::<Node>());
+        // SAFETY: arrivals are alive as listed nodes are, and the caller took them for itself.
+        while let Some(arrival) = unsafe { node.as_ref() } {
+            node = arrival.links.next.replace(turned);
+            turned = arrival;
+        }
+        // SAFETY: as above.
+        while let Some(arrival) = unsafe { turned.as_ref() } {
+            turned = arrival.links.next.get();
+            // SAFETY: the caller's promise.
+            unsafe { self.add(arrival) };
+        }
+        !top.is_null()
+    }
+}

@@ -1,0 +1,621 @@
+//! The cohort lock: a lock that stays on one memory node for a while before it goes to the next.
+//!
+//! # State
+//!
+//! One word:
+//!
+//! ```text
+//! bit 0  LOCKED  somebody has the lock
+//! bit 1  QUEUED  the lists may have waiters
+//! rest   the latest of the *arrivals*, waiters that nobody has put into the lists yet; 0 if there are
+//!        none. Each knows who arrived before it
+//! ```
+//!
+//! On another line, the *desk*: the groups of waiters (`queue.rs`), whose turn it is, since when, and how
+//! often the lock was passed on within the cohort. Whoever has `busy` may touch the desk and all links of
+//! nodes; that is the holder when it gives the lock up, or a waiter whose time has run out.
+//!
+//! Taking a free lock is one exchange of the word; giving up a lock that nobody waits for is one
+//! store, as an exchange of the word from LOCKED to 0. A plain store would have to be followed by a
+//! look at the word, and by a full fence between the two, which costs as much: else a waiter that
+//! arrives meanwhile would be forgotten.
+//!
+//! Who finds the lock taken, and nobody waiting, looks again a few times. Then it arrives: one exchange, which
+//! fails only if others arrive at the same time. From then on it looks at nothing but its own node.
+//!
+//! # To whom it goes
+//!
+//! A holder that gives up a lock with waiters passes it on, and the word stays LOCKED:
+//!
+//! 1. to the first of the holder's cohort that runs, until that turn is over: after
+//!    [`PASSES`](Cohorts::PASSES) passes, or [`NANOS`](Cohorts::NANOS). As long as its list has someone, the
+//!    word, which those who arrive fight for, is not touched;
+//! 2. then to the first that runs of the next cohort, in the order of their turns;
+//! 3. if no other runs, again to its own cohort. The others that were passed over are told to wake and
+//!    spin: when they run, they are next. If they still do not after [`LAST`] times
+//!    the bound, they get the lock all the same.
+//!
+//! Within a cohort the order is that of arrival, but those who do not run are passed over, within the same
+//! bounds. A waiter *runs* if it spins and has looked at its node in the last [`STALE`]: who was
+//! preempted has not. It tells by the time it writes to its node each time. Who finds, looking at the clock,
+//! that it was preempted itself, parks: others want its CPU.
+//!
+//! If nobody runs, the lock is freed, and one of the waiters taken out and woken to compete for it, because
+//! waking takes longer than most critical sections. If that waiter has already waited for longer than a
+//! turn, it is given the lock instead, at most once in that time; so whoever waits gets it in the end.
+//!
+//! How long a waiter spins follows from how that went lately: when the next waiter was found to run,
+//! others may spin for longer, up to [`LONGEST_SPIN`]; when none was, half as long.
+//!
+//! # Why a node is alive
+//!
+//! It lies on its thread's stack. Other threads touch it (a) when they have `busy`, and it is among the arrivals
+//! or in a list; (b) when they have taken it out of the lists, and until they exchange its state for
+//! GRANTED or COMPETE, with which they touch it for the last time; to wake its thread, its address is enough.
+//! The thread returns when it has seen GRANTED or COMPETE. Or when its time is over: then it takes
+//! `busy`. If the node was taken out, it waits to be told. If not, it moves the arrivals into the lists
+//! (so that nobody holds its address as that of an arrival; who is about to arrive compares
+//! addresses, and does not look behind them), takes its node out itself, and then nobody knows of it.
+//! So leaving waits for `busy`, which others have for as long as it takes to look through lists, and
+//! perhaps to be preempted; as it does in the parking lot.
+//!
+//! # Why nobody sleeps for ever
+//!
+//! Claim: if the word is not LOCKED, but somebody waits, then a thread that was told COMPETE is on its way.
+//! Waiters arrive only while the word is LOCKED. It is freed in two places. With no waiters: by an exchange that
+//! fails if somebody arrived, or if somebody who left moved arrivals into the lists, which sets QUEUED. With
+//! waiters: by an exchange that fails if somebody arrived, and then one is told COMPETE. That one
+//! takes the lock, or finds it taken: then its holder is the one that will see the others. (QUEUED is cleared by
+//! the holder alone, with `busy`, when the lists are empty.)
+//!
+//! A waiter parks after having changed SPINNING to PARKED, and looks at its state again under the parking
+//! lot's lock. Who changes PARKED to something else wakes it afterwards.
+//!
+//! # Orderings
+//!
+//! | operation | order | partner |
+//! |---|---|---|
+//! | taking the free word | acquire | the release of whoever freed it, or of the chain of exchanges since |
+//! | granting: the node's state | release | the waiter's load of it: acquire |
+//! | arriving | release, for the node's links | moving the arrivals: acquire |
+//! | `busy` | acquire | giving `busy` up: release |
+//! | `beat`, `spin_nanos`, `any_listed`, statistics | relaxed | none: hints |
+//!
+//! # Sources
+//!
+//! Dice, Marathe, Shavit, "Lock Cohorting" (PPoPP 2012): the bound of passes. Dice and Kogan, "Compact
+//! NUMA-aware Locks" (EuroSys 2019): the holder sorts the waiters. Kashyap and others, "Scalable and
+//! Practical Locking with Shuffling" (SOSP 2019): a word apart from the queue, so that nodes are needed by
+//! waiters only. He, Scherer, Scott, "Preemption Adaptivity in Time-Published Queue-Based Spin Locks"
+//! (HiPC 2005): beats.
+
+use super::Cohorts;
+use super::queue::{AWAKE, COMPETE, GRANTED, Lists, Node, PARKED, Place, SPINNING, Turn};
+use crate::lock::patience::Wait;
+use crate::sync::mutant::{Mutant, broken};
+use crate::sync::{
+    AtomicPtr, AtomicU32, AtomicU64, Cell, Choice, Ordering, Pace, const_unless_modelled, nanos,
+    park, pause, spin_while, wake,
+};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::{null_mut, without_provenance_mut};
+
+const LOCKED: usize = 1;
+const QUEUED: usize = 2;
+const FLAGS: usize = LOCKED | QUEUED;
+
+/// So many times the bound, and the next has the lock even if it does not run.
+const LAST: u32 = if cfg!(stillpoint_loom) { 1 } else { 16 };
+/// Who has not looked at its node for so long does not run, in nanoseconds.
+const STALE: u64 = 10_000;
+/// Pauses between two looks at the clock.
+const TURNS: u32 = 32;
+/// Looks at a lock that is taken before queueing, each after twice as many pauses.
+const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
+/// The longest that a waiter spins before it parks, in nanoseconds.
+const LONGEST_SPIN: u32 = 250_000;
+/// What it begins with: about two switches of a CPU to another thread.
+const FIRST_SPIN: u32 = 20_000;
+/// The least.
+const SHORTEST_SPIN: u32 = 4_000;
+
+/// The word, and what those who arrive need to know.
+#[repr(align(64))]
+struct Door {
+    word: AtomicPtr<Node>,
+    spin_nanos: AtomicU32,
+}
+
+/// What the holders hand on.
+#[repr(align(64))]
+struct Desk {
+    busy: AtomicU32,
+    any_listed: AtomicU32,
+    lists: Lists,
+    /// Whose turn it is, since when, and how often it was passed on within.
+    cohort: Cell<u32>,
+    passes: Cell<u32>,
+    since: Cell<u64>,
+    /// When a waiter that slept was last handed the lock.
+    handed: Cell<u64>,
+    local: AtomicU64,
+    remote: AtomicU64,
+}
+
+/// The raw lock of [`CohortMutex`](crate::CohortMutex).
+///
+/// For those who build on `lock_api`. 128 bytes: one cache line for those who arrive, one
+/// for those who hand it on.
+pub struct RawCohortMutex<C: Cohorts = super::ByNode> {
+    door: Door,
+    desk: Desk,
+    cohorts: PhantomData<fn() -> C>,
+}
+
+// SAFETY: the cells of the desk, and those of nodes behind its pointers, are touched by whoever has `busy`
+// only; the rest are atomics.
+unsafe impl<C: Cohorts> Send for RawCohortMutex<C> {}
+// SAFETY: as above.
+unsafe impl<C: Cohorts> Sync for RawCohortMutex<C> {}
+
+impl<C: Cohorts> fmt::Debug for RawCohortMutex<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawCohortMutex").field("locked", &self.is_taken()).finish_non_exhaustive()
+    }
+}
+
+/// Whom the lock goes to, and how.
+struct Next<'a> {
+    node: &'a Node,
+    how: How,
+    /// To be woken besides.
+    ahead: Option<&'a Node>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// It runs.
+    Run,
+    /// It sleeps, or may; the lock waits for it.
+    Hand,
+    /// It sleeps, or may, and will have to compete.
+    Free,
+}
+
+/// How waiting in the queue ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Granted,
+    Compete,
+    Left,
+}
+
+impl<C: Cohorts> RawCohortMutex<C> {
+    const TURN: Turn = Turn { passes: C::PASSES, nanos: C::NANOS, last: LAST, stale: STALE };
+
+    const_unless_modelled! {
+        pub(crate) const fn unlocked() -> RawCohortMutex<C> {
+            RawCohortMutex {
+                door: Door {
+                    word: AtomicPtr::new(null_mut()),
+                    spin_nanos: AtomicU32::new(FIRST_SPIN),
+                },
+                desk: Desk {
+                    busy: AtomicU32::new(0),
+                    any_listed: AtomicU32::new(0),
+                    lists: Lists::new(),
+                    cohort: Cell::new(0),
+                    passes: Cell::new(0),
+                    since: Cell::new(0),
+                    handed: Cell::new(0),
+                    local: AtomicU64::new(0),
+                    remote: AtomicU64::new(0),
+                },
+                cohorts: PhantomData,
+            }
+        }
+    }
+
+    /// Takes a lock that is free and that nobody waits for.
+    #[inline(always)]
+    pub(super) fn take_free(&self) -> bool {
+        let locked = without_provenance_mut(LOCKED);
+        // Acquire: partner is the release of whoever gave it up.
+        let order = Ordering::Acquire;
+        self.door.word.compare_exchange(null_mut(), locked, order, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes a lock that is free.
+    pub(super) fn try_take(&self) -> bool {
+        let mut word = self.door.word.load(Ordering::Relaxed);
+        while word.addr() & LOCKED == 0 {
+            match self.exchange(word, word.map_addr(|a| a | LOCKED), Ordering::Acquire) {
+                Ok(()) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    fn exchange(&self, from: *mut Node, to: *mut Node, order: Ordering) -> Result<(), *mut Node> {
+        self.door.word.compare_exchange(from, to, order, Ordering::Relaxed).map(|_| ())
+    }
+
+    /// Gives up the lock.
+    #[inline(always)]
+    pub(super) fn give_up(&self) {
+        if self.desk.any_listed.load(Ordering::Relaxed) == 0 && self.free_unawaited() {
+            return;
+        }
+        self.pass_on(false);
+    }
+
+    #[inline(always)]
+    fn free_unawaited(&self) -> bool {
+        let locked = without_provenance_mut(LOCKED);
+        // Release: partner is the acquire of whoever takes it next.
+        self.exchange(locked, null_mut(), Ordering::Release).is_ok()
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.door.word.load(Ordering::Relaxed).addr() & LOCKED != 0
+    }
+
+    /// How often the lock was passed on, within a cohort and to another.
+    pub(super) fn handovers(&self) -> (u64, u64) {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        (count(&self.desk.local), count(&self.desk.remote))
+    }
+
+    // ---- waiting ------------------------------------------------------------------------------
+
+    /// Takes the lock, waiting as told. True if it has.
+    #[cold]
+    pub(super) fn take(&self, wait: Wait) -> bool {
+        if self.look_again() {
+            return true;
+        }
+        if !cfg!(stillpoint_loom) && wait.is_over() {
+            return false;
+        }
+        // The caller's code: it may panic, while nothing has happened yet.
+        let node = Node::new(C::cohort(), nanos());
+        while self.arrive(&node) {
+            match self.wait(&node, wait) {
+                Ended::Granted => return true,
+                Ended::Left => return false,
+                // Whoever has the lock otherwise will see those that still wait.
+                Ended::Compete if self.try_take() => return true,
+                Ended::Compete if wait.is_over() => return false,
+                Ended::Compete => node.renew(nanos()),
+            }
+        }
+        true
+    }
+
+    /// Looks a few times whether the lock is free, as long as nobody waits. True if it was taken.
+    fn look_again(&self) -> bool {
+        for turn in 0..LOOKS {
+            let word = self.door.word.load(Ordering::Relaxed);
+            if word.addr() & LOCKED == 0 {
+                return self.try_take();
+            }
+            if word.addr() != LOCKED {
+                return false;
+            }
+            pause(2 << turn);
+        }
+        false
+    }
+
+    /// Puts the node among the arrivals. False if the lock was free, and is now ours instead.
+    fn arrive(&self, node: &Node) -> bool {
+        let mut word = self.door.word.load(Ordering::Relaxed);
+        loop {
+            let result = if word.addr() & LOCKED == 0 {
+                // Acquire: partner is the release of whoever freed it.
+                self.exchange(word, word.map_addr(|a| a | LOCKED), Ordering::Acquire)
+                    .map(|()| false)
+            } else {
+                node.arrive_before(word.map_addr(|a| a & !FLAGS));
+                let with = (&raw const *node).cast_mut().map_addr(|a| a | (word.addr() & FLAGS));
+                // Release: partner is the acquire in `sort`.
+                self.exchange(word, with, Ordering::Release).map(|()| true)
+            };
+            match result {
+                Ok(arrived) => return arrived,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Spins, then parks, until the node is told something or the time is over.
+    fn wait(&self, node: &Node, wait: Wait) -> Ended {
+        loop {
+            if let Some(ended) = self.spin(node, wait) {
+                return ended;
+            }
+            let order = Ordering::Relaxed;
+            if node.state().compare_exchange(SPINNING, PARKED, order, order).is_err() {
+                continue;
+            }
+            loop {
+                park(node.key(), 0, wait.deadline(), || {
+                    node.state().load(Ordering::Relaxed) == PARKED
+                });
+                match node.state().load(Ordering::Acquire) {
+                    PARKED if wait.is_over() => return self.leave(node),
+                    PARKED => {}
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    /// Spins for as long as that is worth it. `None` if it is not any more.
+    fn spin(&self, node: &Node, wait: Wait) -> Option<Ended> {
+        let begin = nanos();
+        let mut last = begin;
+        node.beat(begin);
+        let order = Ordering::Relaxed;
+        // Fails if it is told something else meanwhile.
+        let _ = node.state().compare_exchange(AWAKE, SPINNING, order, order);
+        let most = u64::from(self.door.spin_nanos.load(Ordering::Relaxed));
+        loop {
+            // Acquire: partner is the release in `pass_on`.
+            match spin_while(node.state(), SPINNING, TURNS) {
+                GRANTED => return Some(Ended::Granted),
+                COMPETE => return Some(Ended::Compete),
+                _ => {}
+            }
+            if wait.is_over() {
+                return Some(self.leave(node));
+            }
+            let now = nanos();
+            let was_preempted = now.saturating_sub(last) > STALE;
+            if was_preempted || now.saturating_sub(begin) > most || cfg!(stillpoint_loom) {
+                return None;
+            }
+            last = now;
+            node.beat(now);
+        }
+    }
+
+    /// Gets the node out of the queue, unless it is told something by then.
+    #[cold]
+    fn leave(&self, node: &Node) -> Ended {
+        if broken(Mutant::LeaveWithoutDesk) {
+            return Ended::Left;
+        }
+        self.enter();
+        let mut pace = Pace::new();
+        if node.place() == Place::Chosen {
+            self.exit();
+            if broken(Mutant::GrantLost) {
+                return Ended::Left;
+            }
+            loop {
+                // Acquire: partner is the release in `pass_on`.
+                match node.state().load(Ordering::Acquire) {
+                    GRANTED => return Ended::Granted,
+                    COMPETE => return Ended::Compete,
+                    _ => pace.wait(),
+                }
+            }
+        }
+        if node.place() == Place::Arriving {
+            self.sort();
+        }
+        // SAFETY: the desk is ours, and the node in the lists since the arrivals are.
+        unsafe { self.desk.lists.remove(node) };
+        self.exit();
+        Ended::Left
+    }
+
+    // ---- the desk -----------------------------------------------------------------------------
+
+    /// Waits for the desk, and takes it.
+    fn enter(&self) {
+        let mut pace = Pace::new();
+        let order = Ordering::Relaxed;
+        // Acquire: partner is the release in `exit`.
+        while self.desk.busy.compare_exchange(0, 1, Ordering::Acquire, order).is_err() {
+            pace.wait();
+        }
+    }
+
+    fn exit(&self) {
+        // SAFETY: the desk is ours.
+        let any = u32::from(unsafe { !self.desk.lists.is_empty() });
+        if self.desk.any_listed.load(Ordering::Relaxed) != any {
+            self.desk.any_listed.store(any, Ordering::Relaxed);
+        }
+        // Release: partner is the acquire in `enter`.
+        self.desk.busy.store(0, Ordering::Release);
+    }
+
+    /// Moves the arrivals into the lists. With the desk. True if there were any.
+    fn sort(&self) -> bool {
+        let mut word = self.door.word.load(Ordering::Relaxed);
+        while word.addr() > FLAGS {
+            let flags = (word.addr() & FLAGS) | QUEUED;
+            // Acquire: partner is the release in `arrive`.
+            match self.exchange(word, without_provenance_mut(flags), Ordering::Acquire) {
+                // SAFETY: the desk is ours, and nobody else has got these arrivals.
+                Ok(()) => {
+                    let top = word.map_addr(|a| a & !FLAGS);
+                    return unsafe { self.desk.lists.add_arrivals(top) };
+                }
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Gives up a lock that may have waiters. Fairly: it goes to whoever has waited longest.
+    #[cold]
+    pub(super) fn pass_on(&self, fair: bool) {
+        self.enter();
+        let now = nanos();
+        let next = loop {
+            // SAFETY: the desk is ours.
+            match unsafe { self.choose(now, fair) } {
+                None if self.free(0) => {
+                    self.exit();
+                    return;
+                }
+                Some(next) if next.how != How::Free || self.free_with_waiters(next.node) => {
+                    break next;
+                }
+                // Somebody arrived, or left.
+                _ => {
+                    self.sort();
+                }
+            }
+        };
+        // SAFETY: the desk is ours; it was listed.
+        unsafe {
+            self.count(&next, now);
+            self.desk.lists.remove(next.node);
+        }
+        let told = if next.how == How::Free { COMPETE } else { GRANTED };
+        let forgotten = next.how == How::Free && broken(Mutant::NobodyCompetes);
+        let ahead = next.ahead.filter(|node| {
+            let order = Ordering::Relaxed;
+            node.state().compare_exchange(PARKED, AWAKE, order, order).is_ok()
+        });
+        let (key, ahead) = (next.node.key(), ahead.map(Node::key));
+        self.exit();
+        if forgotten {
+            return;
+        }
+        if broken(Mutant::WakeBeforeGrant) {
+            if next.node.state().load(Ordering::Relaxed) == PARKED {
+                wake(key, |_| Choice::Wake, |_| 0);
+            }
+            next.node.state().store(told, Ordering::Release);
+        // Release: partner is the acquire of the waiter. With this the node may be gone.
+        } else if next.node.state().swap(told, Ordering::Release) == PARKED {
+            wake(key, |_| Choice::Wake, |_| 0);
+        }
+        if let Some(key) = ahead {
+            wake(key, |_| Choice::Wake, |_| 0);
+        }
+    }
+
+    /// Frees the word if nobody has arrived. With the desk.
+    fn free(&self, kept: usize) -> bool {
+        let mut word = self.door.word.load(Ordering::Relaxed);
+        while word.addr() <= FLAGS {
+            // Release: partner is the acquire of whoever takes it next.
+            match self.exchange(word, without_provenance_mut(kept), Ordering::Release) {
+                Ok(()) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// The same while all but one of those in the lists go on waiting.
+    fn free_with_waiters(&self, node: &Node) -> bool {
+        // SAFETY: the desk is ours.
+        let alone = unsafe { self.desk.lists.is_only(node) };
+        self.free(if alone { 0 } else { QUEUED })
+    }
+
+    /// Whose the lock is next.
+    unsafe fn choose<'a>(&self, now: u64, fair: bool) -> Option<Next<'a>> {
+        let (desk, lists, turn) = (&self.desk, &self.desk.lists, Self::TURN);
+        // SAFETY: all of it: the caller has the desk.
+        unsafe {
+            let passes = desk.passes.get();
+            let nanos = now.saturating_sub(desk.since.get());
+            let is_over = turn.is_over(passes, nanos) && !broken(Mutant::NoBound);
+            let mut home = lists.group(desk.cohort.get());
+            if is_over || fair || home.is_none() {
+                self.sort();
+                home = lists.group(desk.cohort.get());
+            }
+            if fair {
+                return lists.oldest().map(|node| Next { node, how: How::Hand, ahead: None });
+            }
+            let mut ahead = None;
+            if let Some(front) = home {
+                if is_over {
+                    lists.send_back(front);
+                } else {
+                    let found = lists.runner(front, now, turn);
+                    if let Some(node) = found.runner {
+                        return Some(Next { node, how: How::Run, ahead: found.ahead });
+                    }
+                    ahead = found.ahead;
+                }
+            }
+            let is_long_over = is_over && turn.is_long_over(passes, nanos);
+            let others = || lists.fronts().filter(|front| front.cohort() != desk.cohort.get());
+            for front in others() {
+                if is_long_over {
+                    return Some(Next { node: front, how: How::Hand, ahead });
+                }
+                let found = lists.runner(front, now, turn);
+                if let Some(node) = found.runner {
+                    return Some(Next { node, how: How::Run, ahead });
+                }
+                ahead = ahead.or(found.ahead).or(is_over.then_some(front));
+            }
+            if let Some(front) = home.filter(|_| is_over) {
+                if others().next().is_none() {
+                    // Nobody else waits: another turn.
+                    desk.passes.set(0);
+                    desk.since.set(now);
+                }
+                if let Some(node) = lists.runner(front, now, turn).runner {
+                    return Some(Next { node, how: How::Run, ahead });
+                }
+            }
+            // Nobody runs.
+            let front = home.filter(|_| !is_over).or_else(|| lists.fronts().next())?;
+            let may_hand = now.saturating_sub(desk.handed.get()) >= turn.nanos;
+            if may_hand && front.has_waited(now) >= turn.nanos {
+                desk.handed.set(now);
+                return Some(Next { node: front, how: How::Hand, ahead: None });
+            }
+            Some(Next { node: lists.sleeper(front), how: How::Free, ahead: None })
+        }
+    }
+
+    /// Notes where the lock goes.
+    unsafe fn count(&self, next: &Next<'_>, now: u64) {
+        let desk = &self.desk;
+        // SAFETY: the caller has the desk.
+        unsafe { desk.lists.note_passed(next.node, now) };
+        let one_more = |of: &AtomicU64| {
+            of.store(of.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        };
+        if next.node.cohort() == desk.cohort.get() {
+            desk.passes.set(desk.passes.get().saturating_add(1));
+            one_more(&desk.local);
+        } else {
+            desk.cohort.set(next.node.cohort());
+            desk.passes.set(0);
+            desk.since.set(now);
+            one_more(&desk.remote);
+        }
+        let spin = self.door.spin_nanos.load(Ordering::Relaxed);
+        let better = match next.how {
+            How::Run => (spin + spin / 8).min(LONGEST_SPIN),
+            How::Free => (spin / 2).max(SHORTEST_SPIN),
+            How::Hand => spin,
+        };
+        if better != spin {
+            self.door.spin_nanos.store(better, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anybody waits. For models.
+    #[cfg(stillpoint_loom)]
+    pub(super) fn latest(&self) -> *const () {
+        self.door.word.load(Ordering::Relaxed).map_addr(|a| a & !FLAGS).cast_const().cast()
+    }
+}
