@@ -86,6 +86,10 @@ pub enum Mutant {
     GrantLost,
     /// A cohort lock wakes whom it goes to before it tells so.
     WakeBeforeGrant,
+    /// Who grants a cohort lock does not release.
+    RelaxedGrant,
+    /// Who arrives at a cohort lock does not release its node.
+    RelaxedArrival,
     /// A cohort lock never leaves a cohort that has waiters.
     NoBound,
     /// A cohort lock that is given up while waiters sleep wakes none of them.

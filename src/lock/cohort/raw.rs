@@ -281,8 +281,11 @@ impl<C: Cohorts> RawCohortMutex<C> {
         }
         // The caller's code: it may panic, while nothing has happened yet.
         let node = Node::new(C::cohort(), nanos());
-        while self.arrive(&node) {
-            match self.wait(&node, wait) {
+        // That mutant is to lose the lock, not to write to a stack frame that is no more.
+        let kept = broken(Mutant::LeaveWithoutDesk).then(|| Box::new(Node::new(0, 0)));
+        let node = kept.map_or(&node, |kept| Box::leak(kept));
+        while self.arrive(node) {
+            match self.wait(node, wait) {
                 Ended::Granted => return true,
                 Ended::Left => return false,
                 // Whoever has the lock otherwise will see those that still wait.
@@ -320,8 +323,10 @@ impl<C: Cohorts> RawCohortMutex<C> {
             } else {
                 node.arrive_before(word.map_addr(|a| a & !FLAGS));
                 let with = (&raw const *node).cast_mut().map_addr(|a| a | (word.addr() & FLAGS));
+                let relaxed = broken(Mutant::RelaxedArrival);
                 // Release: partner is the acquire in `sort`.
-                self.exchange(word, with, Ordering::Release).map(|()| true)
+                let order = if relaxed { Ordering::Relaxed } else { Ordering::Release };
+                self.exchange(word, with, order).map(|()| true)
             };
             match result {
                 Ok(arrived) => return arrived,
@@ -487,6 +492,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
         });
         let (key, ahead) = (next.node.key(), ahead.map(Node::key));
         self.exit();
+        let relaxed = broken(Mutant::RelaxedGrant);
+        let release = if relaxed { Ordering::Relaxed } else { Ordering::Release };
         if forgotten {
             return;
         }
@@ -496,7 +503,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
             }
             next.node.state().store(told, Ordering::Release);
         // Release: partner is the acquire of the waiter. With this the node may be gone.
-        } else if next.node.state().swap(told, Ordering::Release) == PARKED {
+        } else if next.node.state().swap(told, release) == PARKED {
             wake(key, |_| Choice::Wake, |_| 0);
         }
         if let Some(key) = ahead {
