@@ -2,12 +2,27 @@
 
 use crate::stress::{Mutex, choose};
 use crate::tiers::in_time;
-use std::thread::{scope, sleep};
+use std::sync::mpsc::channel;
+use std::thread::{Scope, scope, sleep};
 use std::time::Duration;
 use stillpoint::lock::{CountHandovers, lock_api::MutexGuard};
 
-/// Long enough for a thread to queue.
+/// Long enough for a thread to get stuck where it should.
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// A new thread locks, and does this. Returns when it sleeps, which it does in the queue, if the lock is taken.
+fn queue<'s>(s: &'s Scope<'s, '_>, run: impl FnOnce() + Send + 's) {
+    let (tell, told) = channel();
+    s.spawn(move || {
+        // SAFETY: no arguments.
+        tell.send(unsafe { libc::gettid() }).unwrap();
+        run();
+    });
+    let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+        sleep(Duration::from_millis(1));
+    }
+}
 
 /// Fair handovers go to whoever has waited longest, and are counted by where they go.
 #[test]
@@ -18,13 +33,12 @@ fn each_handover_counts_once() {
         scope(|s| {
             for cohort in [0, 0, 7, 7, 8] {
                 let lock = &lock;
-                s.spawn(move || {
+                queue(s, move || {
                     choose(cohort);
                     let mut guard = lock.lock();
                     guard.push(cohort);
                     MutexGuard::unlock_fair(guard);
                 });
-                sleep(MOMENT);
             }
             MutexGuard::unlock_fair(guard);
         });
@@ -71,13 +85,15 @@ fn a_fair_unlock_hands_it_over() {
     in_time(|| {
         let guard = lock.lock();
         scope(|s| {
-            s.spawn(|| {
+            let (release, released) = channel::<()>();
+            let lock = &lock;
+            queue(s, move || {
                 let _guard = lock.lock();
-                sleep(MOMENT);
+                let _ = released.recv();
             });
-            sleep(MOMENT);
             MutexGuard::unlock_fair(guard);
             assert!(lock.try_lock().is_none(), "it is the waiter's, awake or not");
+            drop(release);
         });
         assert_eq!(lock.handovers().local + lock.handovers().remote, 1);
         assert!(!lock.is_locked());
