@@ -44,8 +44,9 @@
 //! waking takes longer than most critical sections. If that waiter has already waited for longer than a
 //! turn, it is given the lock instead, at most once in that time; so whoever waits gets it in the end.
 //!
-//! How long a waiter spins follows from how that went lately: when the next waiter was found to run,
-//! others may spin for longer, up to [`LONGEST_SPIN`]; when none was, half as long.
+//! A waiter spins for up to twice as long as those before it have waited, unless that was more than
+//! [`LONGEST_SPIN`]: then spinning is no use, and the time becomes shorter, down to [`SHORTEST_SPIN`]. It is halved
+//! whenever a waiter finds that it was preempted.
 //!
 //! # Why a node is alive
 //!
@@ -379,6 +380,10 @@ impl<C: Cohorts> RawCohortMutex<C> {
             }
             let now = nanos();
             let was_preempted = now.saturating_sub(last) > STALE;
+            if was_preempted {
+                // There are more threads than CPUs: they had better sleep.
+                self.set_spin(self.door.spin_nanos.load(Ordering::Relaxed) / 2);
+            }
             if was_preempted || now.saturating_sub(begin) > most || cfg!(stillpoint_loom) {
                 return None;
             }
@@ -609,14 +614,30 @@ impl<C: Cohorts> RawCohortMutex<C> {
             desk.since.set(now);
             one_more(&desk.remote);
         }
+        self.adapt(next.node.has_waited(now));
+    }
+
+    /// Waiters are to spin for twice as long as they usually wait, if that is worth it.
+    fn adapt(&self, waited: u64) {
         let spin = self.door.spin_nanos.load(Ordering::Relaxed);
-        let better = match next.how {
-            How::Run => (spin + spin / 8).min(LONGEST_SPIN),
-            How::Free => (spin / 2).max(SHORTEST_SPIN),
-            How::Hand => spin,
+        let enough = u32::try_from(waited.saturating_mul(2)).unwrap_or(u32::MAX);
+        let better = if waited > LONGEST_SPIN.into() {
+            spin - spin / 16
+        } else if enough > spin {
+            enough
+        } else if enough < spin / 4 {
+            spin - spin / 16
+        } else {
+            spin
         };
-        if better != spin {
-            self.door.spin_nanos.store(better, Ordering::Relaxed);
+        self.set_spin(better);
+    }
+
+    fn set_spin(&self, nanos: u32) {
+        let nanos = nanos.clamp(SHORTEST_SPIN, LONGEST_SPIN);
+        // Those who arrive read it: no store without need.
+        if nanos != self.door.spin_nanos.load(Ordering::Relaxed) {
+            self.door.spin_nanos.store(nanos, Ordering::Relaxed);
         }
     }
 

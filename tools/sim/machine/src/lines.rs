@@ -4,6 +4,8 @@
 //! alone waits for the farthest of the copies to go; who wants to read it, for the one who wrote it
 //! last. A line serves one writer after the other, in the order of asking: that is what makes locks
 //! collapse. Readers hold it up only for as long as the directory is occupied.
+//!
+//! A store does not keep its thread: it waits in a buffer, behind those before it, until the line is there.
 
 use crate::costs::{Costs, Shape};
 use std::collections::HashMap;
@@ -146,6 +148,13 @@ impl Lines {
             line.writer = Some(cpu);
         }
         end
+    }
+
+    /// Others get the line from then on at the earliest.
+    pub(crate) fn not_before(&mut self, address: usize, time: u64) {
+        if let Some(line) = self.lines.get_mut(&(address / LINE)) {
+            line.free_at = line.free_at.max(time);
+        }
     }
 
     pub(crate) fn watch(&mut self, address: usize, thread: usize) {

@@ -68,6 +68,8 @@ struct Thread {
     spin: Option<Spin>,
     /// Time for accesses that did not yield.
     debt: u64,
+    /// When the last of its stores leaves the buffer.
+    buffered_until: u64,
     /// It stores to that address when it is resumed.
     stores: Option<usize>,
     holds: bool,
@@ -175,6 +177,7 @@ pub fn run(shape: Shape, costs: Costs, threads: usize, body: impl Fn(usize)) -> 
             rest: 0,
             spin: None,
             debt: 0,
+            buffered_until: 0,
             stores: None,
             holds: false,
             preempted_at: None,
@@ -252,6 +255,22 @@ impl Machine {
         self.lines.access(from, self.threads[thread].cpu, address, kind)
     }
 
+    /// An access behind the stores that the thread has made: reads pass them, a store waits in the buffer until its
+    /// line is there and those before it are written, an atomic operation waits for all of them.
+    fn ordered_access(&mut self, from: u64, thread: usize, address: usize, kind: Kind) -> u64 {
+        let buffered = self.threads[thread].buffered_until;
+        match kind {
+            Kind::Read => self.access_at(from, thread, address, kind),
+            Kind::Change => self.access_at(from.max(buffered), thread, address, kind),
+            Kind::Write => {
+                let end = self.access_at(from, thread, address, kind).max(buffered);
+                self.threads[thread].buffered_until = end;
+                self.lines.not_before(address, end);
+                from + self.costs.hit
+            }
+        }
+    }
+
     fn ended(&mut self, thread: usize) {
         let Some(spin) = self.threads[thread].spin else { return self.resume(thread) };
         let address = spin.word.addr();
@@ -292,8 +311,8 @@ impl Machine {
             }
             CoroutineResult::Yield(Request::Compute(nanos)) => self.ends_at(thread, from + nanos),
             CoroutineResult::Yield(Request::Access(address, kind)) => {
-                let end = self.access_at(from, thread, address, kind);
                 self.threads[thread].stores = (kind != Kind::Read).then_some(address);
+                let end = self.ordered_access(from, thread, address, kind);
                 self.ends_at(thread, end);
             }
             CoroutineResult::Yield(Request::Spin { word, value, turns }) => {
@@ -438,7 +457,7 @@ impl Machine {
     /// An access that takes time, but during which nobody else does anything.
     pub(crate) fn access_at_once(&mut self, address: usize, kind: Kind) {
         let from = self.now + self.threads[self.current].debt;
-        let end = self.access_at(from, self.current, address, kind);
+        let end = self.ordered_access(from, self.current, address, kind);
         self.threads[self.current].debt += end - from;
         if kind != Kind::Read {
             // They look when the coroutine yields, behind the store.
