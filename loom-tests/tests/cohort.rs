@@ -48,10 +48,10 @@ impl Shared {
     }
 
     fn lock(&self) {
-        self.lock.lock();
+        let was_handed = self.lock.lock();
         self.change();
         // SAFETY: locked above.
-        unsafe { self.lock.unlock() };
+        unsafe { self.lock.unlock(was_handed) };
     }
 
     fn lock_twice(&self) {
@@ -67,19 +67,19 @@ impl Shared {
     }
 
     fn try_lock(&self) {
-        if self.lock.try_lock() {
+        if let Some(was_handed) = self.lock.try_lock() {
             self.change();
             // SAFETY: locked above.
-            unsafe { self.lock.unlock() };
+            unsafe { self.lock.unlock(was_handed) };
         }
     }
 
     /// Queues, and leaves at once, unless it is given the lock meanwhile.
     fn soon(&self) {
-        if self.lock.try_lock_soon() {
+        if let Some(was_handed) = self.lock.try_lock_soon() {
             self.change();
             // SAFETY: locked above.
-            unsafe { self.lock.unlock() };
+            unsafe { self.lock.unlock(was_handed) };
         }
     }
 
@@ -119,15 +119,15 @@ fn together<const N: usize>(
 fn queue_of(cohorts: [u32; 3]) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new();
-        shared.lock.lock();
+        let was_handed = shared.lock.lock();
         let mut before = shared.lock.latest_arrival();
         let mut waiters = Vec::new();
         for cohort in cohorts {
             waiters.push(spawn(&shared, cohort, move |shared| {
-                shared.lock.lock();
+                let was_handed = shared.lock.lock();
                 shared.order.set(shared.order.get() * 10 + u64::from(cohort));
                 // SAFETY: locked above.
-                unsafe { shared.lock.unlock() };
+                unsafe { shared.lock.unlock(was_handed) };
             }));
             while shared.lock.latest_arrival() == before {
                 thread::yield_now();
@@ -135,7 +135,7 @@ fn queue_of(cohorts: [u32; 3]) -> impl Fn() + Sync + Send + 'static {
             before = shared.lock.latest_arrival();
         }
         // SAFETY: locked above.
-        unsafe { shared.lock.unlock() };
+        unsafe { shared.lock.unlock(was_handed) };
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
         // The digits are the cohorts, in the order in which they had the lock.
         let last = shared.order.get() % 10;
@@ -169,6 +169,6 @@ mutants! {
     wake_before_grant: WakeBeforeGrant, 2, together(Shared::lock, [(0, Shared::lock)]);
     nobody_competes: NobodyCompetes, 2, together(Shared::lock, [(0, Shared::lock)]);
     relaxed_grant: RelaxedGrant, 2, together(Shared::lock, [(0, Shared::lock)]);
-    relaxed_arrival: RelaxedArrival, 2, together(Shared::lock, [(0, Shared::lock), (0, Shared::lock)]);
+    relaxed_sort: RelaxedSort, 2, together(Shared::lock, [(0, Shared::lock), (0, Shared::lock)]);
     no_bound: NoBound, 1, queue_of([1, 0, 0]);
 }

@@ -29,7 +29,8 @@ pub mod v04;
 pub use cohort::ArcCohortMutexGuard;
 #[cfg(not(stillpoint_loom))]
 pub use cohort::{
-    ByLastLevelCache, CohortMutex, CohortMutexGuard, CountHandovers, MappedCohortMutexGuard,
+    ByLastLevelCache, CohortMutex, CohortMutexGuard, CohortState, CountHandovers,
+    MappedCohortMutexGuard,
 };
 pub use cohort::{ByNode, Cohorts, Handovers, RawCohortMutex};
 #[cfg(not(stillpoint_loom))]

@@ -88,8 +88,8 @@ pub enum Mutant {
     WakeBeforeGrant,
     /// Who grants a cohort lock does not release.
     RelaxedGrant,
-    /// Who arrives at a cohort lock does not release its node.
-    RelaxedArrival,
+    /// Who moves the arrivals at a cohort lock does not acquire.
+    RelaxedSort,
     /// A cohort lock never leaves a cohort that has waiters.
     NoBound,
     /// A cohort lock that is given up while waiters sleep wakes none of them.

@@ -1,5 +1,6 @@
 //! The names that users write, and the lock as `lock_api` wants it.
 
+use super::raw::Taken;
 use super::{ByNode, Cohorts, Handovers, RawCohortMutex};
 use crate::lock::patience::Wait;
 use lock_api::{RawMutexFair, RawMutexTimed};
@@ -10,14 +11,42 @@ type Marker = lock_api::GuardNoSend;
 #[cfg(feature = "send_guard")]
 type Marker = lock_api::GuardSend;
 
-fn marker(is_held: bool) -> Option<Marker> {
-    is_held.then(Marker::new)
+/// What the guard of a [`CohortMutex`] keeps.
+///
+/// Only those who lock without a guard meet it.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::CohortMutex;
+/// use stillpoint::lock::lock_api::RawMutex;
+/// use stillpoint::lock::{ByNode, RawCohortMutex};
+///
+/// static RAW: RawCohortMutex<ByNode> = RawCohortMutex::INIT;
+/// let state = RAW.lock();
+/// // SAFETY: locked above.
+/// unsafe { RAW.unlock(state) };
+/// ```
+pub struct CohortState {
+    was_handed: bool,
+    _marker: Marker,
+}
+
+impl std::fmt::Debug for CohortState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CohortState").field("was_handed", &self.was_handed).finish_non_exhaustive()
+    }
+}
+
+fn state(taken: Taken) -> Option<CohortState> {
+    let was_handed = taken == Taken::Handed;
+    (taken != Taken::Not).then(|| CohortState { was_handed, _marker: Marker::new() })
 }
 
 impl<C: Cohorts> RawCohortMutex<C> {
     #[inline(always)]
-    fn try_within(&self, wait: Wait) -> Option<Marker> {
-        marker(self.take_free() || self.take(wait))
+    fn take_within(&self, wait: Wait) -> Taken {
+        if self.take_free() { Taken::Free } else { self.take(wait) }
     }
 }
 
@@ -27,24 +56,22 @@ impl<C: Cohorts> RawCohortMutex<C> {
 unsafe impl<C: Cohorts> lock_api::RawMutex for RawCohortMutex<C> {
     const INIT: RawCohortMutex<C> = RawCohortMutex::unlocked();
 
-    type Guard = Marker;
+    type Guard = CohortState;
 
     #[inline(always)]
-    fn lock(&self) -> Marker {
-        if !self.take_free() {
-            self.take(Wait::Forever);
-        }
-        Marker::new()
+    fn lock(&self) -> CohortState {
+        let was_handed = self.take_within(Wait::Forever) == Taken::Handed;
+        CohortState { was_handed, _marker: Marker::new() }
     }
 
     #[inline(always)]
-    fn try_lock(&self) -> Option<Marker> {
-        marker(self.try_take())
+    fn try_lock(&self) -> Option<CohortState> {
+        state(if self.try_take() { Taken::Free } else { Taken::Not })
     }
 
     #[inline(always)]
-    unsafe fn unlock(&self, _: Marker) {
-        self.give_up();
+    unsafe fn unlock(&self, state: CohortState) {
+        self.give_up(state.was_handed);
     }
 
     fn is_locked(&self) -> bool {
@@ -54,7 +81,7 @@ unsafe impl<C: Cohorts> lock_api::RawMutex for RawCohortMutex<C> {
 
 // SAFETY: as above.
 unsafe impl<C: Cohorts> RawMutexFair for RawCohortMutex<C> {
-    unsafe fn unlock_fair(&self, _: Marker) {
+    unsafe fn unlock_fair(&self, _: CohortState) {
         self.pass_on(true);
     }
 }
@@ -64,12 +91,12 @@ unsafe impl<C: Cohorts> RawMutexTimed for RawCohortMutex<C> {
     type Duration = Duration;
     type Instant = Instant;
 
-    fn try_lock_for(&self, timeout: Duration) -> Option<Marker> {
-        self.try_within(Wait::at_most(timeout))
+    fn try_lock_for(&self, timeout: Duration) -> Option<CohortState> {
+        state(self.take_within(Wait::at_most(timeout)))
     }
 
-    fn try_lock_until(&self, timeout: Instant) -> Option<Marker> {
-        self.try_within(Wait::Until(timeout))
+    fn try_lock_until(&self, timeout: Instant) -> Option<CohortState> {
+        state(self.take_within(Wait::Until(timeout)))
     }
 }
 

@@ -13,7 +13,7 @@ mod modelled;
 #[cfg(all(not(stillpoint_loom), feature = "arc_lock"))]
 pub use api::ArcCohortMutexGuard;
 #[cfg(not(stillpoint_loom))]
-pub use api::{CohortMutex, CohortMutexGuard, CountHandovers, MappedCohortMutexGuard};
+pub use api::{CohortMutex, CohortMutexGuard, CohortState, CountHandovers, MappedCohortMutexGuard};
 #[cfg(not(stillpoint_loom))]
 pub use by_cache::ByLastLevelCache;
 pub use raw::RawCohortMutex;

@@ -1,6 +1,7 @@
 //! The raw lock for the models: its operations, without the traits, whose constants the checker's
 //! atomics cannot make.
 
+use super::raw::Taken;
 use super::{Cohorts, Handovers, RawCohortMutex};
 use crate::lock::patience::Wait;
 use std::time::Instant;
@@ -12,23 +13,28 @@ impl<C: Cohorts> RawCohortMutex<C> {
         RawCohortMutex::unlocked()
     }
 
-    pub fn lock(&self) {
-        if !self.take_free() {
-            self.take(Wait::Forever);
-        }
+    /// True if it was passed on by another thread.
+    pub fn lock(&self) -> bool {
+        !self.take_free() && self.take(Wait::Forever) == Taken::Handed
     }
 
-    pub fn try_lock(&self) -> bool {
-        self.try_take()
+    pub fn try_lock(&self) -> Option<bool> {
+        self.try_take().then_some(false)
     }
 
     /// Queues, and finds at the next look that its time is over.
-    pub fn try_lock_soon(&self) -> bool {
-        self.take_free() || self.take(Wait::Until(Instant::now()))
+    pub fn try_lock_soon(&self) -> Option<bool> {
+        if self.take_free() {
+            return Some(false);
+        }
+        match self.take(Wait::Until(Instant::now())) {
+            Taken::Not => None,
+            taken => Some(taken == Taken::Handed),
+        }
     }
 
-    pub unsafe fn unlock(&self) {
-        self.give_up();
+    pub unsafe fn unlock(&self, was_handed: bool) {
+        self.give_up(was_handed);
     }
 
     pub unsafe fn unlock_fair(&self) {

@@ -10,8 +10,8 @@
 //!
 //! [`Lists`] has no lock of its own: `mod.rs` says who may touch it, and why a node in it is alive.
 
-use crate::sync::{AtomicU32, AtomicU64, Cell, Ordering, const_unless_modelled};
-use std::ptr::{null, null_mut};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Cell, Ordering, Pace, const_unless_modelled};
+use std::ptr::{null, null_mut, without_provenance_mut};
 
 /// The waiter spins, or is about to; its `beat` tells whether it runs.
 pub(super) const SPINNING: u32 = 0;
@@ -49,7 +49,9 @@ struct Waiter {
 /// What the lists need.
 #[repr(align(64))]
 struct Links {
-    /// Behind it in its group; among the arrivals, who came before.
+    /// Who arrived before it; [`UNKNOWN`] until its thread has said so.
+    before: AtomicPtr<Node>,
+    /// Behind it in its group; turned arrivals use it, too.
     next: Cell<*const Node>,
     previous: Cell<*const Node>,
     /// Of a front only: the last of its group, and the next group.
@@ -57,11 +59,19 @@ struct Links {
     next_group: Cell<*const Node>,
     /// Since when it waits.
     since: Cell<u64>,
-    /// Of a front only: since when others of its group are preferred, and how often they were.
-    passed_since: Cell<u64>,
+    /// Of a front only: since when others of its group are preferred, in units of 1,024 ns, and
+    /// how often they were.
+    passed_since: Cell<u32>,
     passed: Cell<u32>,
     cohort: u32,
     place: Cell<Place>,
+}
+
+const UNKNOWN: usize = 1;
+
+/// Fits into [`Links`] beside the rest, and wraps.
+fn coarse(now: u64) -> u32 {
+    (now >> 10) as u32
 }
 
 /// One thread that waits.
@@ -75,6 +85,7 @@ impl Node {
         Node {
             waiter: Waiter { state: AtomicU32::new(SPINNING), beat: AtomicU64::new(now) },
             links: Links {
+                before: AtomicPtr::new(without_provenance_mut(UNKNOWN)),
                 next: Cell::new(null()),
                 previous: Cell::new(null()),
                 last: Cell::new(null()),
@@ -90,6 +101,7 @@ impl Node {
 
     /// Prepares it to arrive again, with the time it has waited already.
     pub(super) fn renew(&self, now: u64) {
+        self.links.before.store(without_provenance_mut(UNKNOWN), Ordering::Relaxed);
         self.waiter.state.store(SPINNING, Ordering::Relaxed);
         self.beat(now);
         self.links.place.set(Place::Arriving);
@@ -125,9 +137,23 @@ impl Node {
         (&raw const *self).cast()
     }
 
-    /// Puts it before `top`, among the arrivals. Only while it is in no list.
-    pub(super) fn arrive_before(&self, top: *const Node) {
-        self.links.next.set(top);
+    /// Says who arrived before it; with that it can be moved into a list.
+    pub(super) fn came_after(&self, before: *mut Node) {
+        // Release: partner is the acquire in `before`.
+        self.links.before.store(before, Ordering::Release);
+    }
+
+    /// Who arrived before it. Its thread is about to say so, if it has not.
+    fn before(&self) -> *const Node {
+        let mut pace = Pace::new();
+        loop {
+            // Acquire: partner is the release in `came_after`.
+            let before = self.links.before.load(Ordering::Acquire);
+            if before.addr() != UNKNOWN {
+                return before;
+            }
+            pace.wait();
+        }
     }
 
     pub(super) fn has_waited(&self, now: u64) -> u64 {
@@ -183,10 +209,6 @@ impl Lists {
         pub(super) const fn new() -> Lists {
             Lists { first: Cell::new(null_mut()) }
         }
-    }
-
-    pub(super) unsafe fn is_empty(&self) -> bool {
-        self.first.get().is_null()
     }
 
     /// The front of the group that comes next, or of the first one.
@@ -314,7 +336,8 @@ impl Lists {
             return Found { runner: Some(front), ahead: None };
         }
         let (times, since) = (front.links.passed.get(), front.links.passed_since.get());
-        let nanos = if times == 0 { 0 } else { now.saturating_sub(since) };
+        let since = u64::from(coarse(now).wrapping_sub(since)) << 10;
+        let nanos = if times == 0 { 0 } else { since };
         if turn.is_long_over(times, nanos) {
             return Found { runner: Some(front), ahead: None };
         }
@@ -339,7 +362,7 @@ impl Lists {
         if let Some(front) = unsafe { self.group(node.cohort()) } {
             let times = front.links.passed.get();
             if times == 0 {
-                front.links.passed_since.set(now);
+                front.links.passed_since.set(coarse(now));
             }
             front.links.passed.set(times.saturating_add(1));
         }
@@ -352,13 +375,14 @@ impl Lists {
         unsafe { self.fronts() }.min_by_key(|front| front.links.since.get())
     }
 
-    /// Adds arrivals, of which `top` is the last. True if there are any.
-    pub(super) unsafe fn add_arrivals(&self, top: *const Node) -> bool {
+    /// Adds arrivals, of which `top` is the last.
+    pub(super) unsafe fn add_arrivals(&self, top: *const Node) {
         // Who came first is at the end: turn them round.
         let (mut node, mut turned) = (top, null::<Node>());
         // SAFETY: arrivals are alive as listed nodes are, and the caller took them for itself.
         while let Some(arrival) = unsafe { node.as_ref() } {
-            node = arrival.links.next.replace(turned);
+            node = arrival.before();
+            arrival.links.next.set(turned);
             turned = arrival;
         }
         // SAFETY: as above.
@@ -367,6 +391,5 @@ impl Lists {
             // SAFETY: the caller's promise.
             unsafe { self.add(arrival) };
         }
-        !top.is_null()
     }
 }

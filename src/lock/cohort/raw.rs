@@ -13,15 +13,19 @@
 //!
 //! On another line, the *desk*: the groups of waiters (`queue.rs`), whose turn it is, since when, and how
 //! often the lock was passed on within the cohort. Whoever has `busy` may touch the desk and all links of
-//! nodes; that is the holder when it gives the lock up, or a waiter whose time has run out.
+//! nodes; that is the holder when it gives the lock up (or withdraws), or a waiter whose time has run out.
+//! The arrivals are moved into the lists by an unconditional exchange, too: there are some only while
+//! the word is LOCKED, and nobody frees it meanwhile, because that takes `busy`, or a word without arrivals.
 //!
 //! Taking a free lock is one exchange of the word; giving up a lock that nobody waits for is one
 //! store, as an exchange of the word from LOCKED to 0. A plain store would have to be followed by a
 //! look at the word, and by a full fence between the two, which costs as much: else a waiter that
 //! arrives meanwhile would be forgotten.
 //!
-//! Who finds the lock taken, and nobody waiting, looks again a few times. Then it arrives: one exchange, which
-//! fails only if others arrive at the same time. From then on it looks at nothing but its own node.
+//! Who finds the lock taken, and nobody waiting, looks again a few times. Then it arrives: one unconditional
+//! exchange of the word, however many do so at once; then it says in its node who arrived before.
+//! From then on it looks at nothing but its own node. (If the exchange finds that the lock was freed
+//! meanwhile, the lock is taken by it; then the node, the first of the arrivals, is withdrawn.)
 //!
 //! # To whom it goes
 //!
@@ -55,15 +59,15 @@
 //! GRANTED or COMPETE, with which they touch it for the last time; to wake its thread, its address is enough.
 //! The thread returns when it has seen GRANTED or COMPETE. Or when its time is over: then it takes
 //! `busy`. If the node was taken out, it waits to be told. If not, it moves the arrivals into the lists
-//! (so that nobody holds its address as that of an arrival; who is about to arrive compares
-//! addresses, and does not look behind them), takes its node out itself, and then nobody knows of it.
+//! (those of them that have not said yet who came before them are waited for), takes its node out itself, and
+//! then nobody knows of it.
 //! So leaving waits for `busy`, which others have for as long as it takes to look through lists, and
 //! perhaps to be preempted; as it does in the parking lot.
 //!
 //! # Why nobody sleeps for ever
 //!
 //! Claim: if the word is not LOCKED, but somebody waits, then a thread that was told COMPETE is on its way.
-//! Waiters arrive only while the word is LOCKED. It is freed in two places. With no waiters: by an exchange that
+//! Waiters arrive only while the word is LOCKED, or make it so. It is freed in two ways. With no waiters: by an exchange that
 //! fails if somebody arrived, or if somebody who left moved arrivals into the lists, which sets QUEUED. With
 //! waiters: by an exchange that fails if somebody arrived, and then one is told COMPETE. That one
 //! takes the lock, or finds it taken: then its holder is the one that will see the others. (QUEUED is cleared by
@@ -78,9 +82,9 @@
 //! |---|---|---|
 //! | taking the free word | acquire | the release of whoever freed it, or of the chain of exchanges since |
 //! | granting: the node's state | release | the waiter's load of it: acquire |
-//! | arriving | release, for the node's links | moving the arrivals: acquire |
+//! | arriving; saying who came before | release, for the node | moving the arrivals: acquire, of both |
 //! | `busy` | acquire | giving `busy` up: release |
-//! | `beat`, `spin_nanos`, `any_listed`, statistics | relaxed | none: hints |
+//! | `beat`, `spin_nanos`, statistics | relaxed | none: hints |
 //!
 //! # Sources
 //!
@@ -116,8 +120,8 @@ const TURNS: u32 = 32;
 const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
 /// The longest that a waiter spins before it parks, in nanoseconds.
 const LONGEST_SPIN: u32 = 250_000;
-/// What it begins with: about two switches of a CPU to another thread.
-const FIRST_SPIN: u32 = 20_000;
+/// What it begins with.
+const FIRST_SPIN: u32 = 50_000;
 /// The least.
 const SHORTEST_SPIN: u32 = 4_000;
 
@@ -132,7 +136,6 @@ struct Door {
 #[repr(align(64))]
 struct Desk {
     busy: AtomicU32,
-    any_listed: AtomicU32,
     lists: Lists,
     /// Whose turn it is, since when, and how often it was passed on within.
     cohort: Cell<u32>,
@@ -184,6 +187,15 @@ enum How {
     Free,
 }
 
+/// Whether, and how, a lock was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Not,
+    Free,
+    /// By another thread, which passed it on.
+    Handed,
+}
+
 /// How waiting in the queue ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
@@ -204,7 +216,6 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 },
                 desk: Desk {
                     busy: AtomicU32::new(0),
-                    any_listed: AtomicU32::new(0),
                     lists: Lists::new(),
                     cohort: Cell::new(0),
                     passes: Cell::new(0),
@@ -243,13 +254,12 @@ impl<C: Cohorts> RawCohortMutex<C> {
         self.door.word.compare_exchange(from, to, order, Ordering::Relaxed).map(|_| ())
     }
 
-    /// Gives up the lock.
+    /// Gives up the lock. Who was handed it knows that others may wait, and does not look at the word.
     #[inline(always)]
-    pub(super) fn give_up(&self) {
-        if self.desk.any_listed.load(Ordering::Relaxed) == 0 && self.free_unawaited() {
-            return;
+    pub(super) fn give_up(&self, was_handed: bool) {
+        if was_handed || !self.free_unawaited() {
+            self.pass_on(false);
         }
-        self.pass_on(false);
     }
 
     #[inline(always)]
@@ -271,14 +281,14 @@ impl<C: Cohorts> RawCohortMutex<C> {
 
     // ---- waiting ------------------------------------------------------------------------------
 
-    /// Takes the lock, waiting as told. True if it has.
+    /// Takes the lock, waiting as told.
     #[cold]
-    pub(super) fn take(&self, wait: Wait) -> bool {
+    pub(super) fn take(&self, wait: Wait) -> Taken {
         if self.look_again() {
-            return true;
+            return Taken::Free;
         }
         if !cfg!(stillpoint_loom) && wait.is_over() {
-            return false;
+            return Taken::Not;
         }
         // The caller's code: it may panic, while nothing has happened yet.
         let node = Node::new(C::cohort(), nanos());
@@ -287,15 +297,15 @@ impl<C: Cohorts> RawCohortMutex<C> {
         let node = kept.map_or(&node, |kept| Box::leak(kept));
         while self.arrive(node) {
             match self.wait(node, wait) {
-                Ended::Granted => return true,
-                Ended::Left => return false,
+                Ended::Granted => return Taken::Handed,
+                Ended::Left => return Taken::Not,
                 // Whoever has the lock otherwise will see those that still wait.
-                Ended::Compete if self.try_take() => return true,
-                Ended::Compete if wait.is_over() => return false,
+                Ended::Compete if self.try_take() => return Taken::Free,
+                Ended::Compete if wait.is_over() => return Taken::Not,
                 Ended::Compete => node.renew(nanos()),
             }
         }
-        true
+        Taken::Free
     }
 
     /// Looks a few times whether the lock is free, as long as nobody waits. True if it was taken.
@@ -315,24 +325,31 @@ impl<C: Cohorts> RawCohortMutex<C> {
 
     /// Puts the node among the arrivals. False if the lock was free, and is now ours instead.
     fn arrive(&self, node: &Node) -> bool {
-        let mut word = self.door.word.load(Ordering::Relaxed);
-        loop {
-            let result = if word.addr() & LOCKED == 0 {
-                // Acquire: partner is the release of whoever freed it.
-                self.exchange(word, word.map_addr(|a| a | LOCKED), Ordering::Acquire)
-                    .map(|()| false)
-            } else {
-                node.arrive_before(word.map_addr(|a| a & !FLAGS));
-                let with = (&raw const *node).cast_mut().map_addr(|a| a | (word.addr() & FLAGS));
-                let relaxed = broken(Mutant::RelaxedArrival);
-                // Release: partner is the acquire in `sort`.
-                let order = if relaxed { Ordering::Relaxed } else { Ordering::Release };
-                self.exchange(word, with, order).map(|()| true)
-            };
-            match result {
-                Ok(arrived) => return arrived,
-                Err(now) => word = now,
+        let locked = |a: usize| a | LOCKED | QUEUED;
+        let with = (&raw const *node).cast_mut().map_addr(locked);
+        // Acquire: partner is the release of whoever freed it. Release: that of `renew`, in `sort`.
+        let before = self.door.word.swap(with, Ordering::AcqRel);
+        let is_free = before.addr() & LOCKED == 0;
+        // Nobody arrives at a free lock: then this is null.
+        node.came_after(before.map_addr(|a| a & !FLAGS));
+        if is_free {
+            self.withdraw(node, with, (before.addr() & QUEUED) | LOCKED);
+        }
+        !is_free
+    }
+
+    /// Takes the node of the holder out of the arrivals, whose first it is.
+    #[cold]
+    fn withdraw(&self, node: &Node, with: *mut Node, without: usize) {
+        let without = without_provenance_mut(without);
+        if self.exchange(with, without, Ordering::Relaxed).is_err() {
+            self.enter();
+            if node.place() == Place::Arriving {
+                self.sort();
             }
+            // SAFETY: the desk is ours, and the node in the lists since the arrivals are.
+            unsafe { self.desk.lists.remove(node) };
+            self.exit();
         }
     }
 
@@ -436,31 +453,18 @@ impl<C: Cohorts> RawCohortMutex<C> {
     }
 
     fn exit(&self) {
-        // SAFETY: the desk is ours.
-        let any = u32::from(unsafe { !self.desk.lists.is_empty() });
-        if self.desk.any_listed.load(Ordering::Relaxed) != any {
-            self.desk.any_listed.store(any, Ordering::Relaxed);
-        }
         // Release: partner is the acquire in `enter`.
         self.desk.busy.store(0, Ordering::Release);
     }
 
-    /// Moves the arrivals into the lists. With the desk. True if there were any.
-    fn sort(&self) -> bool {
-        let mut word = self.door.word.load(Ordering::Relaxed);
-        while word.addr() > FLAGS {
-            let flags = (word.addr() & FLAGS) | QUEUED;
-            // Acquire: partner is the release in `arrive`.
-            match self.exchange(word, without_provenance_mut(flags), Ordering::Acquire) {
-                // SAFETY: the desk is ours, and nobody else has got these arrivals.
-                Ok(()) => {
-                    let top = word.map_addr(|a| a & !FLAGS);
-                    return unsafe { self.desk.lists.add_arrivals(top) };
-                }
-                Err(now) => word = now,
-            }
-        }
-        false
+    /// Moves the arrivals into the lists. With the desk, while the lock is taken.
+    fn sort(&self) {
+        let relaxed = broken(Mutant::RelaxedSort);
+        // Acquire: partner is the release in `arrive`.
+        let order = if relaxed { Ordering::Relaxed } else { Ordering::Acquire };
+        let word = self.door.word.swap(without_provenance_mut(LOCKED | QUEUED), order);
+        // SAFETY: the desk is ours, and nobody else has got these arrivals.
+        unsafe { self.desk.lists.add_arrivals(word.map_addr(|a| a & !FLAGS)) };
     }
 
     /// Gives up a lock that may have waiters. Fairly: it goes to whoever has waited longest.
@@ -478,10 +482,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 Some(next) if next.how != How::Free || self.free_with_waiters(next.node) => {
                     break next;
                 }
-                // Somebody arrived, or left.
-                _ => {
-                    self.sort();
-                }
+                // Somebody arrived.
+                _ => self.sort(),
             }
         };
         // SAFETY: the desk is ours; it was listed.
@@ -516,17 +518,11 @@ impl<C: Cohorts> RawCohortMutex<C> {
         }
     }
 
-    /// Frees the word if nobody has arrived. With the desk.
+    /// Frees the word if nobody has arrived since it was sorted. With the desk.
     fn free(&self, kept: usize) -> bool {
-        let mut word = self.door.word.load(Ordering::Relaxed);
-        while word.addr() <= FLAGS {
-            // Release: partner is the acquire of whoever takes it next.
-            match self.exchange(word, without_provenance_mut(kept), Ordering::Release) {
-                Ok(()) => return true,
-                Err(now) => word = now,
-            }
-        }
-        false
+        let (from, to) = (LOCKED | QUEUED, without_provenance_mut(kept));
+        // Release: partner is the acquire of whoever takes it next.
+        self.exchange(without_provenance_mut(from), to, Ordering::Release).is_ok()
     }
 
     /// The same while all but one of those in the lists go on waiting.
