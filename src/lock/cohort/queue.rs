@@ -252,8 +252,9 @@ impl Lists {
         at
     }
 
-    /// Adds a node to its group, as the last.
-    pub(super) unsafe fn add(&self, node: &Node) {
+    /// Adds a node to its group, as the last. The group of `home` comes first, the others in the order of their
+    /// coming.
+    unsafe fn add(&self, node: &Node, home: u32) {
         let links = &node.links;
         links.place.set(Place::Listed);
         links.next.set(null());
@@ -269,9 +270,12 @@ impl Lists {
             }
             at = &front.links.next_group;
         }
+        if node.cohort() == home {
+            at = &self.first;
+        }
         links.previous.set(null());
         links.last.set(node);
-        links.next_group.set(null());
+        links.next_group.set(at.get());
         at.set(node);
     }
 
@@ -376,7 +380,7 @@ impl Lists {
     }
 
     /// Adds arrivals, of which `top` is the last.
-    pub(super) unsafe fn add_arrivals(&self, top: *const Node) {
+    pub(super) unsafe fn add_arrivals(&self, top: *const Node, home: u32) {
         // Who came first is at the end: turn them round.
         let (mut node, mut turned) = (top, null::<Node>());
         // SAFETY: arrivals are alive as listed nodes are, and the caller took them for itself.
@@ -389,7 +393,7 @@ impl Lists {
         while let Some(arrival) = unsafe { turned.as_ref() } {
             turned = arrival.links.next.get();
             // SAFETY: the caller's promise.
-            unsafe { self.add(arrival) };
+            unsafe { self.add(arrival, home) };
         }
     }
 }

@@ -45,12 +45,13 @@
 //! that it was preempted itself, parks: others want its CPU.
 //!
 //! If nobody runs, the lock is freed, and one of the waiters taken out and woken to compete for it, because
-//! waking takes longer than most critical sections. If that waiter has already waited for longer than a
+//! waking takes longer than most critical sections. While that one is on its way no other is woken: those who run
+//! take the lock meanwhile, and pass it on among themselves as soon as two of them meet. If that waiter has already waited for longer than a
 //! turn, it is given the lock instead, at most once in that time; so whoever waits gets it in the end.
 //!
-//! A waiter spins for up to twice as long as those before it have waited, unless that was more than
-//! [`LONGEST_SPIN`]: then spinning is no use, and the time becomes shorter, down to [`SHORTEST_SPIN`]. It is halved
-//! whenever a waiter finds that it was preempted.
+//! A waiter spins for a while, [`LONGEST_SPIN`] at most, as nobody else wants its CPU. The time is halved whenever a
+//! waiter finds that it was preempted: there are more threads than CPUs. It becomes shorter, too, when holders
+//! have the lock for longer than [`LONG_HOLD`], or were preempted meanwhile; and slowly longer otherwise.
 //!
 //! # Why a node is alive
 //!
@@ -69,8 +70,11 @@
 //! Claim: if the word is not LOCKED, but somebody waits, then a thread that was told COMPETE is on its way.
 //! Waiters arrive only while the word is LOCKED, or make it so. It is freed in two ways. With no waiters: by an exchange that
 //! fails if somebody arrived, or if somebody who left moved arrivals into the lists, which sets QUEUED. With
-//! waiters: by an exchange that fails if somebody arrived, and then one is told COMPETE. That one
-//! takes the lock, or finds it taken: then its holder is the one that will see the others. (QUEUED is cleared by
+//! waiters: by an exchange that fails if somebody arrived, and then one is told COMPETE, unless one is on its way
+//! already (`is_woken`, on the desk). That one first notes, at the desk, that it has come, and
+//! then takes the lock, or finds it taken: then its holder is the one that will see the others. For if that holder
+//! frees the lock because somebody is on its way, it was at the desk before the note, and freed the lock
+//! before it too. (QUEUED is cleared by
 //! the holder alone, with `busy`, when the lists are empty.)
 //!
 //! A waiter parks after having changed SPINNING to PARKED, and looks at its state again under the parking
@@ -119,9 +123,13 @@ const TURNS: u32 = 32;
 /// Looks at a lock that is taken before queueing, each after twice as many pauses.
 const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
 /// The longest that a waiter spins before it parks, in nanoseconds.
-const LONGEST_SPIN: u32 = 250_000;
+const LONGEST_SPIN: u32 = 500_000;
+/// It becomes longer, by an eighth, as often as this.
+const GROWS_EVERY: u64 = 1_000_000;
 /// What it begins with.
-const FIRST_SPIN: u32 = 50_000;
+const FIRST_SPIN: u32 = LONGEST_SPIN;
+/// Who has the lock for longer than it takes to park and to wake is not worth spinning for, in nanoseconds.
+const LONG_HOLD: u64 = 20_000;
 /// The least.
 const SHORTEST_SPIN: u32 = 4_000;
 
@@ -143,6 +151,12 @@ struct Desk {
     since: Cell<u64>,
     /// When a waiter that slept was last handed the lock.
     handed: Cell<u64>,
+    /// Somebody was told to compete, and is on its way.
+    is_woken: Cell<bool>,
+    /// When the holder was granted the lock, if it ran; else 0.
+    granted: Cell<u64>,
+    /// When the time to spin was last made longer.
+    grown: Cell<u64>,
     local: AtomicU64,
     remote: AtomicU64,
 }
@@ -187,6 +201,14 @@ enum How {
     Free,
 }
 
+/// Whose the lock is to be.
+enum Chosen<'a> {
+    Nobody,
+    Next(Next<'a>),
+    /// Of whoever takes it first: all sleep, but one that was woken is on its way.
+    OnItsWay,
+}
+
 /// Whether, and how, a lock was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -221,6 +243,9 @@ impl<C: Cohorts> RawCohortMutex<C> {
                     passes: Cell::new(0),
                     since: Cell::new(0),
                     handed: Cell::new(0),
+                    is_woken: Cell::new(false),
+                    granted: Cell::new(0),
+                    grown: Cell::new(0),
                     local: AtomicU64::new(0),
                     remote: AtomicU64::new(0),
                 },
@@ -299,10 +324,19 @@ impl<C: Cohorts> RawCohortMutex<C> {
             match self.wait(node, wait) {
                 Ended::Granted => return Taken::Handed,
                 Ended::Left => return Taken::Not,
-                // Whoever has the lock otherwise will see those that still wait.
-                Ended::Compete if self.try_take() => return Taken::Free,
-                Ended::Compete if wait.is_over() => return Taken::Not,
-                Ended::Compete => node.renew(nanos()),
+                Ended::Compete => {
+                    // Before it looks at the lock; see the head of this file.
+                    self.enter();
+                    self.desk.is_woken.set(false);
+                    self.exit();
+                    if self.try_take() {
+                        return Taken::Free;
+                    }
+                    if wait.is_over() {
+                        return Taken::Not;
+                    }
+                    node.renew(nanos());
+                }
             }
         }
         Taken::Free
@@ -378,13 +412,14 @@ impl<C: Cohorts> RawCohortMutex<C> {
 
     /// Spins for as long as that is worth it. `None` if it is not any more.
     fn spin(&self, node: &Node, wait: Wait) -> Option<Ended> {
+        // First: at a crowded door it takes its time.
+        let most = u64::from(self.door.spin_nanos.load(Ordering::Relaxed));
         let begin = nanos();
         let mut last = begin;
         node.beat(begin);
         let order = Ordering::Relaxed;
         // Fails if it is told something else meanwhile.
         let _ = node.state().compare_exchange(AWAKE, SPINNING, order, order);
-        let most = u64::from(self.door.spin_nanos.load(Ordering::Relaxed));
         loop {
             // Acquire: partner is the release in `pass_on`.
             match spin_while(node.state(), SPINNING, TURNS) {
@@ -464,7 +499,10 @@ impl<C: Cohorts> RawCohortMutex<C> {
         let order = if relaxed { Ordering::Relaxed } else { Ordering::Acquire };
         let word = self.door.word.swap(without_provenance_mut(LOCKED | QUEUED), order);
         // SAFETY: the desk is ours, and nobody else has got these arrivals.
-        unsafe { self.desk.lists.add_arrivals(word.map_addr(|a| a & !FLAGS)) };
+        unsafe {
+            let home = self.desk.cohort.get();
+            self.desk.lists.add_arrivals(word.map_addr(|a| a & !FLAGS), home);
+        }
     }
 
     /// Gives up a lock that may have waiters. Fairly: it goes to whoever has waited longest.
@@ -475,11 +513,11 @@ impl<C: Cohorts> RawCohortMutex<C> {
         let next = loop {
             // SAFETY: the desk is ours.
             match unsafe { self.choose(now, fair) } {
-                None if self.free(0) => {
-                    self.exit();
-                    return;
-                }
-                Some(next) if next.how != How::Free || self.free_with_waiters(next.node) => {
+                Chosen::Nobody if self.free(0) => return self.exit(),
+                Chosen::OnItsWay if self.free(QUEUED) => return self.exit(),
+                Chosen::Next(next)
+                    if next.how != How::Free || self.free_with_waiters(next.node) =>
+                {
                     break next;
                 }
                 // Somebody arrived.
@@ -533,7 +571,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
     }
 
     /// Whose the lock is next.
-    unsafe fn choose<'a>(&self, now: u64, fair: bool) -> Option<Next<'a>> {
+    unsafe fn choose<'a>(&self, now: u64, fair: bool) -> Chosen<'a> {
         let (desk, lists, turn) = (&self.desk, &self.desk.lists, Self::TURN);
         // SAFETY: all of it: the caller has the desk.
         unsafe {
@@ -546,7 +584,9 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 home = lists.group(desk.cohort.get());
             }
             if fair {
-                return lists.oldest().map(|node| Next { node, how: How::Hand, ahead: None });
+                return lists.oldest().map_or(Chosen::Nobody, |node| {
+                    Chosen::Next(Next { node, how: How::Hand, ahead: None })
+                });
             }
             let mut ahead = None;
             if let Some(front) = home {
@@ -555,7 +595,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 } else {
                     let found = lists.runner(front, now, turn);
                     if let Some(node) = found.runner {
-                        return Some(Next { node, how: How::Run, ahead: found.ahead });
+                        return Chosen::Next(Next { node, how: How::Run, ahead: found.ahead });
                     }
                     ahead = found.ahead;
                 }
@@ -564,11 +604,11 @@ impl<C: Cohorts> RawCohortMutex<C> {
             let others = || lists.fronts().filter(|front| front.cohort() != desk.cohort.get());
             for front in others() {
                 if is_long_over {
-                    return Some(Next { node: front, how: How::Hand, ahead });
+                    return Chosen::Next(Next { node: front, how: How::Hand, ahead });
                 }
                 let found = lists.runner(front, now, turn);
                 if let Some(node) = found.runner {
-                    return Some(Next { node, how: How::Run, ahead });
+                    return Chosen::Next(Next { node, how: How::Run, ahead });
                 }
                 ahead = ahead.or(found.ahead).or(is_over.then_some(front));
             }
@@ -579,23 +619,31 @@ impl<C: Cohorts> RawCohortMutex<C> {
                     desk.since.set(now);
                 }
                 if let Some(node) = lists.runner(front, now, turn).runner {
-                    return Some(Next { node, how: How::Run, ahead });
+                    return Chosen::Next(Next { node, how: How::Run, ahead });
                 }
             }
             // Nobody runs.
-            let front = home.filter(|_| !is_over).or_else(|| lists.fronts().next())?;
+            let Some(front) = home.filter(|_| !is_over).or_else(|| lists.fronts().next()) else {
+                return Chosen::Nobody;
+            };
             let may_hand = now.saturating_sub(desk.handed.get()) >= turn.nanos;
             if may_hand && front.has_waited(now) >= turn.nanos {
                 desk.handed.set(now);
-                return Some(Next { node: front, how: How::Hand, ahead: None });
+                return Chosen::Next(Next { node: front, how: How::Hand, ahead: None });
             }
-            Some(Next { node: lists.sleeper(front), how: How::Free, ahead: None })
+            if desk.is_woken.get() {
+                return Chosen::OnItsWay;
+            }
+            Chosen::Next(Next { node: lists.sleeper(front), how: How::Free, ahead: None })
         }
     }
 
     /// Notes where the lock goes.
     unsafe fn count(&self, next: &Next<'_>, now: u64) {
         let desk = &self.desk;
+        if next.how == How::Free {
+            desk.is_woken.set(true);
+        }
         // SAFETY: the caller has the desk.
         unsafe { desk.lists.note_passed(next.node, now) };
         let one_more = |of: &AtomicU64| {
@@ -605,28 +653,31 @@ impl<C: Cohorts> RawCohortMutex<C> {
             desk.passes.set(desk.passes.get().saturating_add(1));
             one_more(&desk.local);
         } else {
+            // SAFETY: as above.
+            if let Some(front) = unsafe { desk.lists.group(desk.cohort.get()) } {
+                // Its next turn is after those of the others.
+                unsafe { desk.lists.send_back(front) };
+            }
             desk.cohort.set(next.node.cohort());
             desk.passes.set(0);
             desk.since.set(now);
             one_more(&desk.remote);
         }
-        self.adapt(next.node.has_waited(now));
+        self.adapt(next.how, now);
     }
 
-    /// Waiters are to spin for twice as long as they usually wait, if that is worth it.
-    fn adapt(&self, waited: u64) {
+    /// Waiters are to spin for shorter if a holder had the lock for long, or was preempted, and else, from time to
+    /// time, for longer.
+    fn adapt(&self, how: How, now: u64) {
+        let desk = &self.desk;
+        let granted = desk.granted.replace(if how == How::Run { now } else { 0 });
         let spin = self.door.spin_nanos.load(Ordering::Relaxed);
-        let enough = u32::try_from(waited.saturating_mul(2)).unwrap_or(u32::MAX);
-        let better = if waited > LONGEST_SPIN.into() {
-            spin - spin / 16
-        } else if enough > spin {
-            enough
-        } else if enough < spin / 4 {
-            spin - spin / 16
-        } else {
-            spin
-        };
-        self.set_spin(better);
+        if granted != 0 && now.saturating_sub(granted) > LONG_HOLD {
+            self.set_spin(spin - spin / 4);
+        } else if spin < LONGEST_SPIN && now.saturating_sub(desk.grown.get()) >= GROWS_EVERY {
+            desk.grown.set(now);
+            self.set_spin(spin + spin / 8);
+        }
     }
 
     fn set_spin(&self, nanos: u32) {
