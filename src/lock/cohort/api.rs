@@ -158,7 +158,7 @@ unsafe impl<C: Cohorts> RawMutexTimed for RawCohortMutex<C> {
 /// # Memory
 ///
 /// 128 bytes: one cache line for those who arrive, one for those who hand it on. A thread that waits has a node of
-/// 128 bytes on its stack.
+/// 64 bytes on its stack.
 ///
 /// # When it is the wrong tool
 ///

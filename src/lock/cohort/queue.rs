@@ -1,7 +1,7 @@
 //! Who waits for a cohort lock: nodes, and the lists that they are in.
 //!
-//! A node lies on the stack of a thread that waits. Its first line is what the thread spins on; the second is for
-//! whoever manages the lists, and stays in the holders' caches meanwhile.
+//! A node lies on the stack of a thread that waits. It is one cache line, so that whoever passes the lock on gets
+//! with one transfer what the waiter spins on and who comes next.
 //!
 //! The waiters of one cohort are a *group*: a list in the order of their coming. Its first node, the
 //! *front*, also knows the last one, and the front of the next group. Groups are in the order of their
@@ -10,7 +10,7 @@
 //!
 //! [`Lists`] has no lock of its own: `mod.rs` says who may touch it, and why a node in it is alive.
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Cell, Ordering, Pace, const_unless_modelled};
+use crate::sync::{AtomicPtr, AtomicU32, Cell, Ordering, Pace, const_unless_modelled};
 use std::ptr::{null, null_mut, without_provenance_mut};
 
 /// The waiter spins, or is about to; its `beat` tells whether it runs.
@@ -32,104 +32,103 @@ const WINDOW: usize = 8;
 pub(super) enum Place {
     /// Among the arrivals, or not there yet.
     Arriving,
-    /// In a group.
-    Listed,
-    /// In none any more; its thread is about to hear why.
+    /// The first of a group.
+    Front,
+    /// Behind others of a group.
+    Behind,
+    /// In no group any more; its thread is about to hear why.
     Chosen,
 }
 
-/// What the waiter spins on.
+/// One thread that waits: one cache line.
 #[repr(align(64))]
-struct Waiter {
+pub(super) struct Node {
+    /// What the waiter spins on.
     state: AtomicU32,
     /// When it last looked.
-    beat: AtomicU64,
-}
-
-/// What the lists need.
-#[repr(align(64))]
-struct Links {
+    beat: AtomicU32,
     /// Who arrived before it; [`UNKNOWN`] until its thread has said so.
     before: AtomicPtr<Node>,
     /// Behind it in its group; turned arrivals use it, too.
     next: Cell<*const Node>,
-    previous: Cell<*const Node>,
-    /// Of a front only: the last of its group, and the next group.
-    last: Cell<*const Node>,
+    /// Of a front, the last of its group; else the one before it in its group.
+    back: Cell<*const Node>,
+    /// Of a front only: the next group.
     next_group: Cell<*const Node>,
     /// Since when it waits.
-    since: Cell<u64>,
-    /// Of a front only: since when others of its group are preferred, in units of 1,024 ns, and
-    /// how often they were.
+    since: Cell<u32>,
+    /// Of a front only: since when others of its group are preferred, and how often they were.
     passed_since: Cell<u32>,
     passed: Cell<u32>,
     cohort: u32,
     place: Cell<Place>,
 }
 
+#[cfg(not(stillpoint_loom))]
+const _: () = assert!(size_of::<Node>() == 64);
+
+/// Nobody has said yet who arrived before.
 const UNKNOWN: usize = 1;
 
-/// Fits into [`Links`] beside the rest, and wraps.
-fn coarse(now: u64) -> u32 {
+/// A time in units of 1,024 ns; wraps after more than an hour.
+pub(super) fn coarse(now: u64) -> u32 {
     (now >> 10) as u32
 }
 
-/// One thread that waits.
-pub(super) struct Node {
-    waiter: Waiter,
-    links: Links,
+/// What has passed between two such times, in nanoseconds. Threads read the clock one after the other, but not in
+/// the order in which they then come here: a time that is later than `now` is not long ago.
+pub(super) fn passed(since: u32, now: u64) -> u64 {
+    let units = coarse(now).wrapping_sub(since);
+    if units.cast_signed() < 0 { 0 } else { u64::from(units) << 10 }
 }
 
 impl Node {
     pub(super) fn new(cohort: u32, now: u64) -> Node {
         Node {
-            waiter: Waiter { state: AtomicU32::new(SPINNING), beat: AtomicU64::new(now) },
-            links: Links {
-                before: AtomicPtr::new(without_provenance_mut(UNKNOWN)),
-                next: Cell::new(null()),
-                previous: Cell::new(null()),
-                last: Cell::new(null()),
-                next_group: Cell::new(null()),
-                since: Cell::new(now),
-                passed_since: Cell::new(0),
-                passed: Cell::new(0),
-                cohort,
-                place: Cell::new(Place::Arriving),
-            },
+            state: AtomicU32::new(SPINNING),
+            beat: AtomicU32::new(coarse(now)),
+            before: AtomicPtr::new(without_provenance_mut(UNKNOWN)),
+            next: Cell::new(null()),
+            back: Cell::new(null()),
+            next_group: Cell::new(null()),
+            since: Cell::new(coarse(now)),
+            passed_since: Cell::new(0),
+            passed: Cell::new(0),
+            cohort,
+            place: Cell::new(Place::Arriving),
         }
     }
 
     /// Prepares it to arrive again, with the time it has waited already.
     pub(super) fn renew(&self, now: u64) {
-        self.links.before.store(without_provenance_mut(UNKNOWN), Ordering::Relaxed);
-        self.waiter.state.store(SPINNING, Ordering::Relaxed);
+        self.before.store(without_provenance_mut(UNKNOWN), Ordering::Relaxed);
+        self.state.store(SPINNING, Ordering::Relaxed);
         self.beat(now);
-        self.links.place.set(Place::Arriving);
-        self.links.passed.set(0);
-        self.links.passed_since.set(0);
+        self.place.set(Place::Arriving);
+        self.passed.set(0);
     }
 
     pub(super) fn state(&self) -> &AtomicU32 {
-        &self.waiter.state
+        &self.state
     }
 
     /// Its thread runs now.
     pub(super) fn beat(&self, now: u64) {
-        self.waiter.beat.store(now, Ordering::Relaxed);
+        self.beat.store(coarse(now), Ordering::Relaxed);
     }
 
     /// Whether its thread spins, and has looked at most `stale` ago.
     fn runs(&self, now: u64, stale: u64) -> bool {
-        self.waiter.state.load(Ordering::Relaxed) == SPINNING
-            && now.saturating_sub(self.waiter.beat.load(Ordering::Relaxed)) <= stale
+        self.state.load(Ordering::Relaxed) == SPINNING
+            && passed(self.beat.load(Ordering::Relaxed), now) <= stale
     }
 
     pub(super) fn cohort(&self) -> u32 {
-        self.links.cohort
+        self.cohort
     }
 
     pub(super) fn place(&self) -> Place {
-        self.links.place.get()
+        self.place.get()
     }
 
     /// The address that its thread parks at.
@@ -140,7 +139,7 @@ impl Node {
     /// Says who arrived before it; with that it can be moved into a list.
     pub(super) fn came_after(&self, before: *mut Node) {
         // Release: partner is the acquire in `before`.
-        self.links.before.store(before, Ordering::Release);
+        self.before.store(before, Ordering::Release);
     }
 
     /// Who arrived before it. Its thread is about to say so, if it has not.
@@ -148,7 +147,7 @@ impl Node {
         let mut pace = Pace::new();
         loop {
             // Acquire: partner is the release in `came_after`.
-            let before = self.links.before.load(Ordering::Acquire);
+            let before = self.before.load(Ordering::Acquire);
             if before.addr() != UNKNOWN {
                 return before;
             }
@@ -157,7 +156,7 @@ impl Node {
     }
 
     pub(super) fn has_waited(&self, now: u64) -> u64 {
-        now.saturating_sub(self.links.since.get())
+        passed(self.since.get(), now)
     }
 }
 
@@ -213,7 +212,7 @@ impl Lists {
 
     /// The front of the group that comes next, or of the first one.
     unsafe fn after<'a>(&self, front: Option<&'a Node>) -> Option<&'a Node> {
-        let at = front.map_or(&self.first, |node| &node.links.next_group);
+        let at = front.map_or(&self.first, |node| &node.next_group);
         // SAFETY: listed nodes are alive; see above.
         unsafe { at.get().as_ref() }
     }
@@ -235,8 +234,8 @@ impl Lists {
     /// Whether nobody else is there.
     pub(super) unsafe fn is_only(&self, node: &Node) -> bool {
         std::ptr::eq(self.first.get(), node)
-            && node.links.next.get().is_null()
-            && node.links.next_group.get().is_null()
+            && node.next.get().is_null()
+            && node.next_group.get().is_null()
     }
 
     /// Where the pointer to that group is.
@@ -247,7 +246,7 @@ impl Lists {
             if std::ptr::eq(node, front) {
                 break;
             }
-            at = &node.links.next_group;
+            at = &node.next_group;
         }
         at
     }
@@ -255,60 +254,55 @@ impl Lists {
     /// Adds a node to its group, as the last. The group of `home` comes first, the others in the order of their
     /// coming.
     unsafe fn add(&self, node: &Node, home: u32) {
-        let links = &node.links;
-        links.place.set(Place::Listed);
-        links.next.set(null());
+        node.next.set(null());
         let mut at = &self.first;
         // SAFETY: listed nodes are alive.
         while let Some(front) = unsafe { at.get().as_ref() } {
             if front.cohort() == node.cohort() {
-                let last = front.links.last.replace(node);
-                links.previous.set(last);
+                let last = front.back.replace(node);
+                node.place.set(Place::Behind);
+                node.back.set(last);
                 // SAFETY: as above.
-                unsafe { &*last }.links.next.set(node);
+                unsafe { &*last }.next.set(node);
                 return;
             }
-            at = &front.links.next_group;
+            at = &front.next_group;
         }
         if node.cohort() == home {
             at = &self.first;
         }
-        links.previous.set(null());
-        links.last.set(node);
-        links.next_group.set(at.get());
+        node.place.set(Place::Front);
+        node.back.set(node);
+        node.next_group.set(at.get());
         at.set(node);
     }
 
     /// Takes a listed node out.
     pub(super) unsafe fn remove(&self, node: &Node) {
-        let links = &node.links;
-        links.place.set(Place::Chosen);
-        let (previous, next) = (links.previous.get(), links.next.get());
         // SAFETY: listed nodes are alive.
-        let (previous, next) = unsafe { (previous.as_ref(), next.as_ref()) };
-        match (previous, next) {
-            (Some(previous), Some(next)) => {
-                previous.links.next.set(next);
-                next.links.previous.set(previous);
-            }
-            (Some(previous), None) => {
-                previous.links.next.set(null());
-                // SAFETY: the caller's promise.
-                if let Some(front) = unsafe { self.group(node.cohort()) } {
-                    front.links.last.set(previous);
-                }
-            }
-            (None, next) => {
-                // SAFETY: the caller's promise.
-                let at = unsafe { self.pointer_to(node) };
-                let Some(next) = next else {
-                    at.set(links.next_group.get());
-                    return;
-                };
-                next.links.previous.set(null());
-                next.links.last.set(links.last.get());
-                next.links.next_group.set(links.next_group.get());
-                at.set(next);
+        let next = unsafe { node.next.get().as_ref() };
+        let is_front = node.place.replace(Place::Chosen) == Place::Front;
+        let back = node.back.get();
+        if is_front {
+            // SAFETY: the caller's promise.
+            let at = unsafe { self.pointer_to(node) };
+            let Some(next) = next else {
+                at.set(node.next_group.get());
+                return;
+            };
+            next.place.set(Place::Front);
+            // If it is the last, it is its own.
+            next.back.set(back);
+            next.next_group.set(node.next_group.get());
+            at.set(next);
+        } else {
+            // SAFETY: as above.
+            unsafe { &*back }.next.set(node.next.get());
+            if let Some(next) = next {
+                next.back.set(back);
+            // SAFETY: the caller's promise.
+            } else if let Some(front) = unsafe { self.group(node.cohort()) } {
+                front.back.set(back);
             }
         }
     }
@@ -317,11 +311,11 @@ impl Lists {
     pub(super) unsafe fn send_back(&self, front: &Node) {
         // SAFETY: the caller's promise; listed nodes are alive.
         unsafe {
-            self.pointer_to(front).set(front.links.next_group.get());
-            front.links.next_group.set(null());
+            self.pointer_to(front).set(front.next_group.get());
+            front.next_group.set(null());
             let mut at = &self.first;
             while let Some(node) = at.get().as_ref() {
-                at = &node.links.next_group;
+                at = &node.next_group;
             }
             at.set(front);
         }
@@ -330,7 +324,7 @@ impl Lists {
     /// The first few of a group.
     unsafe fn window<'a>(&self, front: &'a Node) -> impl Iterator<Item = &'a Node> {
         // SAFETY: listed nodes are alive.
-        let next = |node: &&'a Node| unsafe { node.links.next.get().as_ref() };
+        let next = |node: &&'a Node| unsafe { node.next.get().as_ref() };
         std::iter::successors(Some(front), next).take(WINDOW)
     }
 
@@ -339,9 +333,8 @@ impl Lists {
         if front.runs(now, turn.stale) {
             return Found { runner: Some(front), ahead: None };
         }
-        let (times, since) = (front.links.passed.get(), front.links.passed_since.get());
-        let since = u64::from(coarse(now).wrapping_sub(since)) << 10;
-        let nanos = if times == 0 { 0 } else { since };
+        let times = front.passed.get();
+        let nanos = if times == 0 { 0 } else { passed(front.passed_since.get(), now) };
         if turn.is_long_over(times, nanos) {
             return Found { runner: Some(front), ahead: None };
         }
@@ -352,31 +345,31 @@ impl Lists {
 
     /// One of a group that can be woken, or its front.
     pub(super) unsafe fn sleeper<'a>(&self, front: &'a Node) -> &'a Node {
-        let parked = |node: &&Node| node.waiter.state.load(Ordering::Relaxed) == PARKED;
+        let parked = |node: &&Node| node.state.load(Ordering::Relaxed) == PARKED;
         // SAFETY: the caller's promise.
         unsafe { self.window(front) }.find(parked).unwrap_or(front)
     }
 
     /// Notes that `node` is preferred to its front.
     pub(super) unsafe fn note_passed(&self, node: &Node, now: u64) {
-        if node.links.previous.get().is_null() {
+        if node.place() == Place::Front {
             return;
         }
         // SAFETY: the caller's promise.
         if let Some(front) = unsafe { self.group(node.cohort()) } {
-            let times = front.links.passed.get();
+            let times = front.passed.get();
             if times == 0 {
-                front.links.passed_since.set(coarse(now));
+                front.passed_since.set(coarse(now));
             }
-            front.links.passed.set(times.saturating_add(1));
+            front.passed.set(times.saturating_add(1));
         }
     }
 
     /// The one that has waited longest.
-    pub(super) unsafe fn oldest<'a>(&self) -> Option<&'a Node> {
+    pub(super) unsafe fn oldest<'a>(&self, now: u64) -> Option<&'a Node> {
         // SAFETY: the caller's promise. The longest wait in a group is its front's, but for those that
         // arrived again.
-        unsafe { self.fronts() }.min_by_key(|front| front.links.since.get())
+        unsafe { self.fronts() }.max_by_key(|front| front.has_waited(now))
     }
 
     /// Adds arrivals, of which `top` is the last.
@@ -386,12 +379,12 @@ impl Lists {
         // SAFETY: arrivals are alive as listed nodes are, and the caller took them for itself.
         while let Some(arrival) = unsafe { node.as_ref() } {
             node = arrival.before();
-            arrival.links.next.set(turned);
+            arrival.next.set(turned);
             turned = arrival;
         }
         // SAFETY: as above.
         while let Some(arrival) = unsafe { turned.as_ref() } {
-            turned = arrival.links.next.get();
+            turned = arrival.next.get();
             // SAFETY: the caller's promise.
             unsafe { self.add(arrival, home) };
         }

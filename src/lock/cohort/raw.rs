@@ -99,7 +99,9 @@
 //! (HiPC 2005): beats.
 
 use super::Cohorts;
-use super::queue::{AWAKE, COMPETE, GRANTED, Lists, Node, PARKED, Place, SPINNING, Turn};
+use super::queue::{
+    AWAKE, COMPETE, GRANTED, Lists, Node, PARKED, Place, SPINNING, Turn, coarse, passed,
+};
 use crate::lock::patience::Wait;
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{
@@ -140,26 +142,31 @@ struct Door {
     spin_nanos: AtomicU32,
 }
 
-/// What the holders hand on.
+/// What the holders hand on: one cache line.
 #[repr(align(64))]
 struct Desk {
     busy: AtomicU32,
-    lists: Lists,
     /// Whose turn it is, since when, and how often it was passed on within.
     cohort: Cell<u32>,
     passes: Cell<u32>,
-    since: Cell<u64>,
-    /// When a waiter that slept was last handed the lock.
-    handed: Cell<u64>,
-    /// Somebody was told to compete, and is on its way.
-    is_woken: Cell<bool>,
-    /// When the holder was granted the lock, if it ran; else 0.
-    granted: Cell<u64>,
+    /// When a waiter that slept was last handed the lock; [`coarse`], as the next two.
+    handed: Cell<u32>,
+    /// When the holder was granted the lock.
+    granted: Cell<u32>,
     /// When the time to spin was last made longer.
-    grown: Cell<u64>,
+    grown: Cell<u32>,
+    since: Cell<u64>,
+    lists: Lists,
     local: AtomicU64,
     remote: AtomicU64,
+    /// Somebody was told to compete, and is on its way.
+    is_woken: Cell<bool>,
+    /// The holder ran when it was granted the lock.
+    is_granted: Cell<bool>,
 }
+
+#[cfg(not(stillpoint_loom))]
+const _: () = assert!(size_of::<Desk>() == 64 && size_of::<Door>() == 64);
 
 /// The raw lock of [`CohortMutex`](crate::CohortMutex).
 ///
@@ -244,6 +251,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
                     since: Cell::new(0),
                     handed: Cell::new(0),
                     is_woken: Cell::new(false),
+                    is_granted: Cell::new(false),
                     granted: Cell::new(0),
                     grown: Cell::new(0),
                     local: AtomicU64::new(0),
@@ -584,7 +592,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 home = lists.group(desk.cohort.get());
             }
             if fair {
-                return lists.oldest().map_or(Chosen::Nobody, |node| {
+                return lists.oldest(now).map_or(Chosen::Nobody, |node| {
                     Chosen::Next(Next { node, how: How::Hand, ahead: None })
                 });
             }
@@ -626,9 +634,9 @@ impl<C: Cohorts> RawCohortMutex<C> {
             let Some(front) = home.filter(|_| !is_over).or_else(|| lists.fronts().next()) else {
                 return Chosen::Nobody;
             };
-            let may_hand = now.saturating_sub(desk.handed.get()) >= turn.nanos;
+            let may_hand = passed(desk.handed.get(), now) >= turn.nanos;
             if may_hand && front.has_waited(now) >= turn.nanos {
-                desk.handed.set(now);
+                desk.handed.set(coarse(now));
                 return Chosen::Next(Next { node: front, how: How::Hand, ahead: None });
             }
             if desk.is_woken.get() {
@@ -670,13 +678,13 @@ impl<C: Cohorts> RawCohortMutex<C> {
     /// time, for longer.
     fn adapt(&self, how: How, now: u64) {
         let desk = &self.desk;
-        let granted = desk.granted.replace(if how == How::Run { now } else { 0 });
-        let spin = self.door.spin_nanos.load(Ordering::Relaxed);
-        if granted != 0 && now.saturating_sub(granted) > LONG_HOLD {
-            self.set_spin(spin - spin / 4);
-        } else if spin < LONGEST_SPIN && now.saturating_sub(desk.grown.get()) >= GROWS_EVERY {
-            desk.grown.set(now);
-            self.set_spin(spin + spin / 8);
+        let was_granted = desk.is_granted.replace(how == How::Run);
+        let since = desk.granted.replace(coarse(now));
+        let is_slow = was_granted && passed(since, now) > LONG_HOLD;
+        if is_slow || passed(desk.grown.get(), now) >= GROWS_EVERY {
+            desk.grown.set(coarse(now));
+            let spin = self.door.spin_nanos.load(Ordering::Relaxed);
+            self.set_spin(if is_slow { spin - spin / 4 } else { spin + spin / 8 });
         }
     }
 

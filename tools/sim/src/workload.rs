@@ -86,9 +86,6 @@ pub fn simulate(name: &str, setting: &Setting) -> Option<Outcome> {
             let begin = clock();
             lock.acquire(number);
             hold(true);
-            if std::env::var_os("TR").is_some() {
-                eprintln!("{} acquired by {number} waited {}", clock(), clock() - begin);
-            }
             assert!(!inside.replace(true), "two threads in the critical section of {name}");
             let node = current_node();
             let (counts_now, waited) = (clock() < setting.nanos, clock() - begin);
@@ -105,11 +102,7 @@ pub fn simulate(name: &str, setting: &Setting) -> Option<Outcome> {
             compute(setting.critical);
             inside.set(false);
             hold(false);
-            let r0 = clock();
             lock.release(number);
-            if std::env::var_os("TR").is_some() {
-                eprintln!("{} released by {number} took {}", clock(), clock() - r0);
-            }
             compute(random.u64(0..=2 * setting.outside));
         }
     });
