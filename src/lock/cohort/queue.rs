@@ -49,7 +49,7 @@ pub(super) struct Node {
     beat: AtomicU32,
     /// Who arrived before it; [`UNKNOWN`] until its thread has said so.
     before: AtomicPtr<Node>,
-    /// Behind it in its group; turned arrivals use it, too.
+    /// Behind it in its group.
     next: Cell<*const Node>,
     /// Of a front, the last of its group; else the one before it in its group.
     back: Cell<*const Node>,
@@ -251,30 +251,50 @@ impl Lists {
         at
     }
 
-    /// Adds a node to its group, as the last. The group of `home` comes first, the others in the order of their
-    /// coming.
-    unsafe fn add(&self, node: &Node, home: u32) {
-        node.next.set(null());
+    /// Puts a node before its group.
+    unsafe fn add_first(&self, node: &Node) {
         let mut at = &self.first;
         // SAFETY: listed nodes are alive.
         while let Some(front) = unsafe { at.get().as_ref() } {
             if front.cohort() == node.cohort() {
-                let last = front.back.replace(node);
-                node.place.set(Place::Behind);
-                node.back.set(last);
-                // SAFETY: as above.
-                unsafe { &*last }.next.set(node);
+                node.next.set(front);
+                node.back.set(front.back.get());
+                node.next_group.set(front.next_group.get());
+                node.place.set(Place::Front);
+                front.place.set(Place::Behind);
+                front.back.set(node);
+                at.set(node);
                 return;
             }
             at = &front.next_group;
         }
-        if node.cohort() == home {
+        node.next.set(null());
+        node.back.set(node);
+        node.next_group.set(null());
+        node.place.set(Place::Front);
+        at.set(node);
+    }
+
+    /// Puts a whole group behind that of its cohort. The group of `home` comes first, new ones last.
+    unsafe fn add_group(&self, group: &Node, home: u32) {
+        let mut at = &self.first;
+        // SAFETY: listed nodes are alive.
+        while let Some(front) = unsafe { at.get().as_ref() } {
+            if front.cohort() == group.cohort() {
+                let last = front.back.replace(group.back.get());
+                group.back.set(last);
+                group.place.set(Place::Behind);
+                // SAFETY: as above.
+                unsafe { &*last }.next.set(group);
+                return;
+            }
+            at = &front.next_group;
+        }
+        if group.cohort() == home {
             at = &self.first;
         }
-        node.place.set(Place::Front);
-        node.back.set(node);
-        node.next_group.set(at.get());
-        at.set(node);
+        group.next_group.set(at.get());
+        at.set(group);
     }
 
     /// Takes a listed node out.
@@ -372,21 +392,22 @@ impl Lists {
         unsafe { self.fronts() }.max_by_key(|front| front.has_waited(now))
     }
 
-    /// Adds arrivals, of which `top` is the last.
+    /// Adds arrivals, of which `top` is the last. Each is visited once: their threads write to them all the time.
     pub(super) unsafe fn add_arrivals(&self, top: *const Node, home: u32) {
-        // Who came first is at the end: turn them round.
-        let (mut node, mut turned) = (top, null::<Node>());
-        // SAFETY: arrivals are alive as listed nodes are, and the caller took them for itself.
-        while let Some(arrival) = unsafe { node.as_ref() } {
-            node = arrival.before();
-            arrival.next.set(turned);
-            turned = arrival;
-        }
-        // SAFETY: as above.
-        while let Some(arrival) = unsafe { turned.as_ref() } {
-            turned = arrival.next.get();
-            // SAFETY: the caller's promise.
-            unsafe { self.add(arrival, home) };
+        let arrived = Lists::new();
+        let mut at = top;
+        // SAFETY: all of it: arrivals are alive as listed nodes are, and the caller took them for itself; so are
+        // the new lists, and, by the caller's promise, the old.
+        unsafe {
+            while let Some(node) = at.as_ref() {
+                at = node.before();
+                arrived.add_first(node);
+            }
+            let mut group = arrived.first.get();
+            while let Some(front) = group.as_ref() {
+                group = front.next_group.get();
+                self.add_group(front, home);
+            }
         }
     }
 }

@@ -121,7 +121,7 @@ const LAST: u32 = if cfg!(stillpoint_loom) { 1 } else { 16 };
 /// Who has not looked at its node for so long does not run, in nanoseconds.
 const STALE: u64 = 10_000;
 /// Pauses between two looks at the clock.
-const TURNS: u32 = 32;
+const TURNS: u32 = 64;
 /// Looks at a lock that is taken before queueing, each after twice as many pauses.
 const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
 /// The longest that a waiter spins before it parks, in nanoseconds.
