@@ -36,8 +36,6 @@ pub(super) enum Place {
     Front,
     /// Behind others of a group.
     Behind,
-    /// In no group any more; its thread is about to hear why.
-    Chosen,
 }
 
 /// One thread that waits: one cache line.
@@ -166,6 +164,23 @@ pub(super) struct Lists {
     first: Cell<*const Node>,
 }
 
+/// How to take a node out that may be gone by then.
+pub(super) struct Removal {
+    node: *const Node,
+    is_front: bool,
+    cohort: u32,
+    next: *const Node,
+    back: *const Node,
+    next_group: *const Node,
+}
+
+impl Removal {
+    /// Whether nobody comes behind it in its group.
+    pub(super) fn is_last(&self) -> bool {
+        self.next.is_null()
+    }
+}
+
 /// What [`Lists::runner`] found in a group.
 pub(super) struct Found<'a> {
     pub(super) runner: Option<&'a Node>,
@@ -239,14 +254,11 @@ impl Lists {
     }
 
     /// Where the pointer to that group is.
-    unsafe fn pointer_to<'a>(&'a self, front: &Node) -> &'a Cell<*const Node> {
+    unsafe fn pointer_to(&self, front: *const Node) -> &Cell<*const Node> {
         let mut at = &self.first;
-        // SAFETY: listed nodes are alive; the front is in the list.
-        while let Some(node) = unsafe { at.get().as_ref() } {
-            if std::ptr::eq(node, front) {
-                break;
-            }
-            at = &node.next_group;
+        while at.get() != front {
+            // SAFETY: listed nodes are alive; those before the front in the list are not null.
+            at = unsafe { &(*at.get()).next_group };
         }
         at
     }
@@ -299,30 +311,46 @@ impl Lists {
 
     /// Takes a listed node out.
     pub(super) unsafe fn remove(&self, node: &Node) {
+        // SAFETY: the caller's promise.
+        unsafe { self.remove_as_planned(self.plan_removal(node)) };
+    }
+
+    /// All that there is to know of a listed node to take it out.
+    pub(super) unsafe fn plan_removal(&self, node: &Node) -> Removal {
+        Removal {
+            node,
+            is_front: node.place() == Place::Front,
+            cohort: node.cohort(),
+            next: node.next.get(),
+            back: node.back.get(),
+            next_group: node.next_group.get(),
+        }
+    }
+
+    /// Takes a node out, without touching it.
+    pub(super) unsafe fn remove_as_planned(&self, plan: Removal) {
         // SAFETY: listed nodes are alive.
-        let next = unsafe { node.next.get().as_ref() };
-        let is_front = node.place.replace(Place::Chosen) == Place::Front;
-        let back = node.back.get();
-        if is_front {
+        let next = unsafe { plan.next.as_ref() };
+        if plan.is_front {
             // SAFETY: the caller's promise.
-            let at = unsafe { self.pointer_to(node) };
+            let at = unsafe { self.pointer_to(plan.node) };
             let Some(next) = next else {
-                at.set(node.next_group.get());
+                at.set(plan.next_group);
                 return;
             };
             next.place.set(Place::Front);
             // If it is the last, it is its own.
-            next.back.set(back);
-            next.next_group.set(node.next_group.get());
+            next.back.set(plan.back);
+            next.next_group.set(plan.next_group);
             at.set(next);
         } else {
             // SAFETY: as above.
-            unsafe { &*back }.next.set(node.next.get());
+            unsafe { &*plan.back }.next.set(plan.next);
             if let Some(next) = next {
-                next.back.set(back);
+                next.back.set(plan.back);
             // SAFETY: the caller's promise.
-            } else if let Some(front) = unsafe { self.group(node.cohort()) } {
-                front.back.set(back);
+            } else if let Some(front) = unsafe { self.group(plan.cohort) } {
+                front.back.set(plan.back);
             }
         }
     }

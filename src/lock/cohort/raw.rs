@@ -32,8 +32,9 @@
 //! A holder that gives up a lock with waiters passes it on, and the word stays LOCKED:
 //!
 //! 1. to the first of the holder's cohort that runs, until that turn is over: after
-//!    [`PASSES`](Cohorts::PASSES) passes, or [`NANOS`](Cohorts::NANOS). As long as its list has someone, the
-//!    word, which those who arrive fight for, is not touched;
+//!    [`PASSES`](Cohorts::PASSES) passes, or [`NANOS`](Cohorts::NANOS). The word, which
+//!    those who arrive fight for, is not touched before that; the arrivals are looked at afterwards, now and then,
+//!    while the next holder is at its work;
 //! 2. then to the first that runs of the next cohort, in the order of their turns;
 //! 3. if no other runs, again to its own cohort. The others that were passed over are told to wake and
 //!    spin: when they run, they are next. If they still do not after [`LAST`] times
@@ -55,15 +56,14 @@
 //!
 //! # Why a node is alive
 //!
-//! It lies on its thread's stack. Other threads touch it (a) when they have `busy`, and it is among the arrivals
-//! or in a list; (b) when they have taken it out of the lists, and until they exchange its state for
-//! GRANTED or COMPETE, with which they touch it for the last time; to wake its thread, its address is enough.
-//! The thread returns when it has seen GRANTED or COMPETE. Or when its time is over: then it takes
-//! `busy`. If the node was taken out, it waits to be told. If not, it moves the arrivals into the lists
-//! (those of them that have not said yet who came before them are waited for), takes its node out itself, and
-//! then nobody knows of it.
-//! So leaving waits for `busy`, which others have for as long as it takes to look through lists, and
-//! perhaps to be preempted; as it does in the parking lot.
+//! It lies on its thread's stack. Other threads touch it only when they have `busy`, while it is among the
+//! arrivals or in a list, and until they exchange its state for GRANTED or COMPETE: with that, still at the desk,
+//! they touch it for the last time (what has to be known to take it out of its list is read before). To wake
+//! its thread, its address is enough. The thread returns when it has seen GRANTED or COMPETE. Or when its time is
+//! over: then it takes `busy` and looks at its state again. If it was told nothing, it moves the
+//! arrivals into the lists (those of them that have not said yet who came before them are waited for), takes its
+//! node out itself, and then nobody knows of it. So leaving waits for `busy`, which others have for as
+//! long as it takes to look through lists, and perhaps to be preempted; as it does in the parking lot.
 //!
 //! # Why nobody sleeps for ever
 //!
@@ -124,6 +124,9 @@ const STALE: u64 = 10_000;
 const TURNS: u32 = 64;
 /// Looks at a lock that is taken before queueing, each after twice as many pauses.
 const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
+/// Passes between two looks at the arrivals: few, so that the next holder does not wait for that; more than one,
+/// because each costs those who arrive the line of the door.
+const SORTS_EVERY: u32 = 8;
 /// The longest that a waiter spins before it parks, in nanoseconds.
 const LONGEST_SPIN: u32 = 500_000;
 /// It becomes longer, by an eighth, as often as this.
@@ -459,20 +462,15 @@ impl<C: Cohorts> RawCohortMutex<C> {
             return Ended::Left;
         }
         self.enter();
-        let mut pace = Pace::new();
-        if node.place() == Place::Chosen {
+        // Acquire: partner is the release in `tell`.
+        let ended = match node.state().load(Ordering::Acquire) {
+            GRANTED => Some(Ended::Granted),
+            COMPETE => Some(Ended::Compete),
+            _ => None,
+        };
+        if let Some(ended) = ended {
             self.exit();
-            if broken(Mutant::GrantLost) {
-                return Ended::Left;
-            }
-            loop {
-                // Acquire: partner is the release in `pass_on`.
-                match node.state().load(Ordering::Acquire) {
-                    GRANTED => return Ended::Granted,
-                    COMPETE => return Ended::Compete,
-                    _ => pace.wait(),
-                }
-            }
+            return if broken(Mutant::GrantLost) { Ended::Left } else { ended };
         }
         if node.place() == Place::Arriving {
             self.sort();
@@ -532,36 +530,49 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 _ => self.sort(),
             }
         };
-        // SAFETY: the desk is ours; it was listed.
-        unsafe {
-            self.count(&next, now);
-            self.desk.lists.remove(next.node);
-        }
-        let told = if next.how == How::Free { COMPETE } else { GRANTED };
-        let forgotten = next.how == How::Free && broken(Mutant::NobodyCompetes);
+        // SAFETY: the desk is ours.
+        unsafe { self.count(&next, now) };
         let ahead = next.ahead.filter(|node| {
             let order = Ordering::Relaxed;
             node.state().compare_exchange(PARKED, AWAKE, order, order).is_ok()
         });
         let (key, ahead) = (next.node.key(), ahead.map(Node::key));
-        self.exit();
-        let relaxed = broken(Mutant::RelaxedGrant);
-        let release = if relaxed { Ordering::Relaxed } else { Ordering::Release };
-        if forgotten {
-            return;
+        // SAFETY: the desk is ours; it is listed.
+        let removal = unsafe { self.desk.lists.plan_removal(next.node) };
+        let is_last = removal.is_last();
+        let wakes = self.tell(&next);
+        // SAFETY: the desk is ours; planned just now. The node may be gone, but is not touched.
+        unsafe { self.desk.lists.remove_as_planned(removal) };
+        if next.how != How::Free && (is_last || self.desk.passes.get() % SORTS_EVERY == 0) {
+            // While the next holder is at its work.
+            self.sort();
         }
-        if broken(Mutant::WakeBeforeGrant) {
-            if next.node.state().load(Ordering::Relaxed) == PARKED {
-                wake(key, |_| Choice::Wake, |_| 0);
-            }
-            next.node.state().store(told, Ordering::Release);
-        // Release: partner is the acquire of the waiter. With this the node may be gone.
-        } else if next.node.state().swap(told, release) == PARKED {
+        self.exit();
+        if wakes {
             wake(key, |_| Choice::Wake, |_| 0);
         }
         if let Some(key) = ahead {
             wake(key, |_| Choice::Wake, |_| 0);
         }
+    }
+
+    /// Tells a waiter what has become of it. With this its node may be gone. True if it is to be woken.
+    fn tell(&self, next: &Next<'_>) -> bool {
+        let told = if next.how == How::Free { COMPETE } else { GRANTED };
+        if told == COMPETE && broken(Mutant::NobodyCompetes) {
+            return false;
+        }
+        if broken(Mutant::WakeBeforeGrant) {
+            if next.node.state().load(Ordering::Relaxed) == PARKED {
+                wake(next.node.key(), |_| Choice::Wake, |_| 0);
+            }
+            next.node.state().store(told, Ordering::Release);
+            return false;
+        }
+        let relaxed = broken(Mutant::RelaxedGrant);
+        // Release: partner is the acquire of the waiter.
+        let order = if relaxed { Ordering::Relaxed } else { Ordering::Release };
+        next.node.state().swap(told, order) == PARKED
     }
 
     /// Frees the word if nobody has arrived since it was sorted. With the desk.

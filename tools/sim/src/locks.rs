@@ -13,6 +13,7 @@ pub trait Lock {
 }
 
 /// A lock that is shipped. Another one takes a line in [`NAMES`] and one in [`make`].
+#[repr(align(64))]
 struct Shipped<R: RawMutex> {
     raw: R,
     guards: Guards<R::Guard>,
@@ -44,6 +45,7 @@ impl<R: RawMutex> Lock for Shipped<R> {
 }
 
 /// The writers of the reader-writer lock: one word, waiters in the parking lot.
+#[repr(align(64))]
 struct Writers {
     raw: RawRwLock,
     guards: Guards<<RawRwLock as stillpoint::lock::lock_api::RawRwLock>::ExclusiveGuard>,
@@ -92,7 +94,7 @@ impl Cohorts for One {
 
 /// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one` has all threads
 /// in one cohort, and is a queue that passes over those who do not run.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "cohort",
     "cohort-10",
     "cohort-100",
@@ -103,7 +105,8 @@ pub const NAMES: [&str; 11] = [
     "ticket",
     "mcs",
     "c-bo-mcs",
-    "c-bo-mcs-10",
+    "c-tkt-mcs",
+    "c-tkt-mcs-10",
 ];
 
 /// The lock of that name, for so many threads, on so many nodes.
@@ -118,8 +121,9 @@ pub fn make(name: &str, threads: usize, nodes: usize) -> Option<Box<dyn Lock>> {
         "tas" => Box::new(TestAndSet::default()),
         "ticket" => Box::new(Ticket::default()),
         "mcs" => Box::new(Queue::new(threads)),
-        "c-bo-mcs" => Box::new(CohortOfQueues::new(threads, nodes, 64)),
-        "c-bo-mcs-10" => Box::new(CohortOfQueues::new(threads, nodes, 10)),
+        "c-bo-mcs" => Box::new(CohortOfQueues::new(threads, nodes, 64, false)),
+        "c-tkt-mcs" => Box::new(CohortOfQueues::new(threads, nodes, 64, true)),
+        "c-tkt-mcs-10" => Box::new(CohortOfQueues::new(threads, nodes, 10, true)),
         _ => return None,
     })
 }

@@ -31,7 +31,7 @@ struct Options {
     #[arg(long, default_value_t = 10)]
     millis: u64,
     /// Cache lines that a critical section changes
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 4)]
     lines: usize,
     /// What it computes besides, in nanoseconds
     #[arg(long, default_value_t = 50)]

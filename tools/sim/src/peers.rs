@@ -121,8 +121,12 @@ impl Lock for Queue {
 
 /// C-BO-MCS of "Lock Cohorting" (Dice, Marathe, Shavit; PPoPP 2012): a queue per node, and whoever is first in
 /// one takes a global lock with exponential backoff, which is handed on within the node, so often at most.
+///
+/// With a ticket lock as the global one it is C-TKT-MCS: the global lock of the former goes to whoever is nearest,
+/// in these simulations to the same node again and again; that of the latter to the node that waits longest.
 pub(crate) struct CohortOfQueues {
     global: Line<AtomicU32>,
+    tickets: Option<Ticket>,
     local: Vec<Local>,
     /// Where each thread entered: it may have moved by the time that it leaves.
     entered: Vec<Cell<usize>>,
@@ -135,10 +139,11 @@ struct Local {
 }
 
 impl CohortOfQueues {
-    pub(crate) fn new(threads: usize, nodes: usize, bound: u32) -> CohortOfQueues {
+    pub(crate) fn new(threads: usize, nodes: usize, bound: u32, fair: bool) -> CohortOfQueues {
         let local = |_| Local { queue: Queue::new(threads), passes: Line::default() };
         CohortOfQueues {
             global: Line::default(),
+            tickets: fair.then(Ticket::default),
             local: (0..nodes).map(local).collect(),
             entered: vec![Cell::new(0); threads],
             bound,
@@ -152,6 +157,9 @@ impl Lock for CohortOfQueues {
         self.entered[thread].set(node);
         if self.local[node].queue.enter(thread) == HANDED {
             return;
+        }
+        if let Some(tickets) = &self.tickets {
+            return tickets.acquire(thread);
         }
         let mut backoff = 1;
         while self.global.0.load(Ordering::Relaxed) != 0
@@ -170,7 +178,10 @@ impl Lock for CohortOfQueues {
             return local.queue.leave(thread, HANDED);
         }
         passes.set(0);
-        self.global.0.store(0, Ordering::Release);
+        match &self.tickets {
+            Some(tickets) => tickets.release(thread),
+            None => self.global.0.store(0, Ordering::Release),
+        }
         local.queue.leave(thread, LOCAL);
     }
 }

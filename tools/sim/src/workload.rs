@@ -28,14 +28,14 @@ pub struct Setting {
 }
 
 impl Default for Setting {
-    /// Four nodes of 32 CPUs, with a thread each, that fight for two lines.
+    /// Four nodes of 32 CPUs, with a thread each, that fight for four lines.
     fn default() -> Setting {
         Setting {
             shape: Shape { cpus: 128, nodes: 4, caches_per_node: 1 },
             costs: Costs::default(),
             threads: 128,
             nanos: 10_000_000,
-            lines: 2,
+            lines: 4,
             critical: 50,
             outside: 500,
             seed: 1,

@@ -150,6 +150,11 @@ impl Lines {
         end
     }
 
+    /// Whether the line is on its way to somebody.
+    pub(crate) fn is_wanted(&self, now: u64, address: usize) -> bool {
+        self.lines.get(&(address / LINE)).is_some_and(|line| line.free_at > now)
+    }
+
     /// Others get the line from then on at the earliest.
     pub(crate) fn not_before(&mut self, address: usize, time: u64) {
         if let Some(line) = self.lines.get_mut(&(address / LINE)) {

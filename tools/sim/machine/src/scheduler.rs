@@ -257,16 +257,20 @@ impl Machine {
 
     /// An access behind the stores that the thread has made: reads pass them, a store waits in the buffer until its
     /// line is there and those before it are written, an atomic operation waits for all of them.
+    ///
+    /// A store to a line that others have asked for before it must not be seen by them: there the thread waits for
+    /// its turn, and then stores.
     fn ordered_access(&mut self, from: u64, thread: usize, address: usize, kind: Kind) -> u64 {
         let buffered = self.threads[thread].buffered_until;
         match kind {
             Kind::Read => self.access_at(from, thread, address, kind),
             Kind::Change => self.access_at(from.max(buffered), thread, address, kind),
             Kind::Write => {
+                let is_wanted = self.lines.is_wanted(from, address);
                 let end = self.access_at(from, thread, address, kind).max(buffered);
                 self.threads[thread].buffered_until = end;
                 self.lines.not_before(address, end);
-                from + self.costs.hit
+                if is_wanted { end } else { from + self.costs.hit }
             }
         }
     }
