@@ -1,5 +1,6 @@
 //! Floor 4: locks.
 //!
+//! * [`CohortMutex`]: a mutex that prefers waiters of its holder's memory node, or cache.
 //! * [`Mutex`]: a mutex that knows when its holder does not run.
 //! * [`RwLock`]: a reader-writer lock whose readers store to memory of their CPU only.
 //! * [`SpinLock`]: the same as `Mutex` for sections so short that parking would be the longest part.
@@ -8,6 +9,7 @@
 //! ours is the raw lock below. `v04`, with the feature `lock_api_04`, has the same for version 0.4.
 
 mod bias;
+mod cohort;
 mod exclusive;
 mod inner;
 mod patience;
@@ -33,6 +35,14 @@ pub mod v04;
 
 #[cfg(not(stillpoint_loom))]
 pub use crate::machine::slice::{SliceStatistics, has_slice_extension, slice_statistics};
+#[cfg(all(not(stillpoint_loom), feature = "arc_lock"))]
+pub use cohort::ArcCohortMutexGuard;
+#[cfg(not(stillpoint_loom))]
+pub use cohort::{
+    ByLastLevelCache, CohortMutex, CohortMutexGuard, CohortState, CountHandovers,
+    MappedCohortMutexGuard,
+};
+pub use cohort::{ByNode, Cohorts, Handovers, RawCohortMutex};
 #[cfg(not(stillpoint_loom))]
 pub use lock_api;
 #[cfg(all(not(stillpoint_loom), feature = "arc_lock"))]

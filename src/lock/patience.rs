@@ -1,22 +1,23 @@
 //! How long a thread waits for a lock.
 
+use crate::sync::nanos;
 use std::time::{Duration, Instant};
 
-/// A thread that has waited so long is handed the lock.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// A thread that has waited so long, in nanoseconds, is handed the lock.
+const PATIENCE: u64 = 1_000_000;
 
 /// Since when a thread waits.
 #[derive(Debug, Default)]
-pub(super) struct Patience(Option<Instant>);
+pub(super) struct Patience(Option<u64>);
 
 impl Patience {
     /// Whether it has waited for long. Asked whenever it is about to park.
     pub(super) fn is_over(&mut self) -> bool {
         match self.0 {
             // In a model, who waits for the second time has waited for long: time stands still there.
-            Some(since) => cfg!(stillpoint_loom) || since.elapsed() > PATIENCE,
+            Some(since) => cfg!(stillpoint_loom) || nanos().saturating_sub(since) > PATIENCE,
             None => {
-                self.0 = Some(Instant::now());
+                self.0 = Some(nanos());
                 false
             }
         }

@@ -18,6 +18,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// ```
 #[inline]
 pub fn current_cpu() -> u32 {
+    #[cfg(stillpoint_sim)]
+    if let Some(cpu) = crate::sync::simulated_cpu() {
+        return cpu;
+    }
     #[cfg(stillpoint_sections)]
     if let Some(cpu) = field::<CPU>()
         && cpu as i32 >= 0
@@ -40,6 +44,10 @@ pub fn current_cpu() -> u32 {
 /// ```
 #[inline]
 pub fn current_node() -> u32 {
+    #[cfg(stillpoint_sim)]
+    if let Some(node) = crate::sync::simulated_node() {
+        return node;
+    }
     #[cfg(stillpoint_sections)]
     if features() & HAS_NODE != 0
         && let (Some(cpu), Some(node)) = (field::<CPU>(), field::<NODE>())

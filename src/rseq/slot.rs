@@ -173,8 +173,8 @@ mod native {
 #[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
 mod absent {
     use super::Table;
+    use crate::sync::AtomicU64;
     use std::ptr::NonNull;
-    use std::sync::atomic::AtomicU64;
 
     /// This target has no sequences: never claims.
     ///

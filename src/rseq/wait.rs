@@ -163,7 +163,7 @@ mod native {
 #[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
 mod absent {
     use super::Watched;
-    use std::sync::atomic::AtomicU32;
+    use crate::sync::AtomicU32;
 
     /// This target has no sequences: not known.
     #[inline(always)]

@@ -1,16 +1,22 @@
 //! Floor 0: the one seam between the library and what it runs on.
 //!
-//! Only this module knows whether atomics, threads and parking are those of std or those of
-//! the model checker. The cfg is our own (`stillpoint_loom`, set by a test package's build
-//! script), so that nobody else's dependencies change under it.
+//! Only this module knows whether atomics, threads and parking are those of std, those of
+//! the model checker, or those of the simulator. The cfgs are our own (`stillpoint_loom`,
+//! `stillpoint_sim`, set by a test package's or the simulator's build script), so that nobody
+//! else's dependencies change under them.
 
 #[cfg_attr(not(stillpoint_mutants), allow(unreachable_pub, reason = "public for its tests"))]
 pub mod mutant;
 
-#[cfg(not(stillpoint_loom))]
+#[cfg(not(any(stillpoint_loom, stillpoint_sim)))]
 mod real;
-#[cfg(not(stillpoint_loom))]
+#[cfg(not(any(stillpoint_loom, stillpoint_sim)))]
 pub(crate) use real::*;
+
+#[cfg(stillpoint_sim)]
+mod simulated;
+#[cfg(stillpoint_sim)]
+pub(crate) use simulated::*;
 
 #[cfg(stillpoint_loom)]
 mod modelled;

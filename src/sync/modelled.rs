@@ -5,6 +5,8 @@ pub(crate) use loom::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+pub(crate) use loom::cell::Cell;
+
 use super::Choice;
 use loom::sync::Condvar;
 
@@ -137,4 +139,14 @@ impl SpinWait {
     }
 
     pub(crate) fn reset(&mut self) {}
+}
+
+/// Nobody spins: the others are let run.
+pub(crate) fn pause(_: u32) {
+    loom::thread::yield_now();
+}
+
+/// Looks once, behind the others.
+pub(crate) fn spin_while(word: &AtomicU32, _: u32, _: u32) -> u32 {
+    word.load(Ordering::Acquire)
 }

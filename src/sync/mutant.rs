@@ -94,6 +94,20 @@ pub enum Mutant {
     TokenByStore,
     /// A claim that was too late, and whose token somebody removed, removes no other.
     TokenKept,
+    /// A waiter whose time is over leaves a cohort lock's queue without taking its node out.
+    LeaveWithoutDesk,
+    /// A waiter whose time is over ignores that it is about to be granted a cohort lock.
+    GrantLost,
+    /// A cohort lock wakes whom it goes to before it tells so.
+    WakeBeforeGrant,
+    /// Who grants a cohort lock does not release.
+    RelaxedGrant,
+    /// Who moves the arrivals at a cohort lock does not acquire.
+    RelaxedSort,
+    /// A cohort lock never leaves a cohort that has waiters.
+    NoBound,
+    /// A cohort lock that is given up while waiters sleep wakes none of them.
+    NobodyCompetes,
     /// A release wakes the head of the queue only, even if that is a reader.
     WakeOne,
     /// A leaf's section loads the address; what is there is copied behind it.

@@ -5,6 +5,8 @@ pub(crate) use std::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+pub(crate) use std::cell::Cell;
+
 use super::Choice;
 pub(crate) use parking_lot_core::SpinWait;
 use parking_lot_core::{FilterOp, ParkResult, ParkToken, UnparkToken};
@@ -62,6 +64,26 @@ pub(crate) fn nanos() -> u64 {
 #[inline(always)]
 pub(crate) fn replace(word: &AtomicU32, by: u32, order: Ordering) {
     word.store(by, order);
+}
+
+/// Lets so many turns of a spinning loop pass.
+#[inline]
+pub(crate) fn pause(turns: u32) {
+    (0..turns).for_each(|_| std::hint::spin_loop());
+}
+
+/// Spins as long as `word` has this value, for so many turns at most. Returns what it has in the end;
+/// acquires.
+#[inline]
+pub(crate) fn spin_while(word: &AtomicU32, value: u32, turns: u32) -> u32 {
+    for _ in 1..turns {
+        let now = word.load(Ordering::Acquire);
+        if now != value {
+            return now;
+        }
+        std::hint::spin_loop();
+    }
+    word.load(Ordering::Acquire)
 }
 
 /// Tells ThreadSanitizer, which does not see what sequences store, that one is about to store

@@ -135,11 +135,12 @@ pub(crate) fn check(bound: usize, model: impl Fn() + Sync + Send + 'static) {
 const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
 
 /// What the checker or [`Tracked`] says when a model goes wrong.
-const DETECTIONS: [&str; 6] = [
+const DETECTIONS: [&str; 7] = [
     "Causality violation",
     "read after the end of its grace period",
     "deadlock",
     "too early",
+    "too late",
     "no moment has",
     // A grace period that never ends.
     "Model exceeded maximum number of branches",
