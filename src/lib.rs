@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(all(target_os = "linux", not(stillpoint_loom)))]
+pub mod interrupt;
 pub mod lock;
 pub mod percpu;
 pub mod rcu;

@@ -16,6 +16,7 @@
 //! * [`ring`]: the sequences that append to a ring of a CPU.
 //! * [`slot`]: the sequence by which a reader claims a slot for a lock.
 //! * [`stack`]: sequences on a list of nodes that each CPU has.
+//! * [`syscall`]: a test and a system call in one; this one's last instruction is no store.
 //! * [`word`]: sequences on one word of a CPU.
 //!
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
@@ -37,6 +38,8 @@ pub mod reader;
 pub mod ring;
 pub mod slot;
 pub mod stack;
+#[cfg(not(stillpoint_loom))]
+pub mod syscall;
 pub mod word;
 
 #[cfg(stillpoint_loom)]

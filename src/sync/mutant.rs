@@ -98,6 +98,8 @@ pub enum Mutant {
     WakeOne,
     /// A leader that is done wakes nobody.
     LostWakeup,
+    /// The flag is tested before the section that ends with a system call begins.
+    FlagOutsideSection,
     /// A section's commit stands one instruction behind its end.
     LateCommit,
     /// The kernel aborts no section. Some kernels are so: the self-test must find it.

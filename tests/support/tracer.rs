@@ -23,12 +23,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use stillpoint::rseq::area::{ensure_registered, thread_area};
 use stillpoint::rseq::part::{self, STRIDE};
 use stillpoint::rseq::reader::{Gate, Line, Mark, Phase, enter, leave, leave_here};
 use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::{SlotLine, Table, claim};
+use stillpoint::rseq::syscall::{Call, armed, unless};
 use stillpoint::rseq::word::{add, replace};
 
 const CPUS: usize = lists::CPUS;
@@ -51,6 +52,12 @@ struct Arena {
     table: Table,
     /// The id to claim slots for: that of the current phase.
     slot_gate: AtomicU64,
+    /// An `eventfd` that system calls ring, and what was read from it.
+    bell: libc::c_int,
+    rung: AtomicU64,
+    /// What the sections that end with a system call look at: never set.
+    flag: AtomicU32,
+    slot: AtomicUsize,
     /// Operations the child completed, attempts it made.
     done: AtomicU64,
     attempts: AtomicU64,
@@ -108,8 +115,10 @@ enum Place {
     Head,
     /// The first free slot; its count is how many hold the phase's id.
     Slot,
+    /// The kernel: the `eventfd` counts calls, of whatever CPU.
+    Bell,
 }
-use Place::{Head, InList, InPart, Slot, Word};
+use Place::{Bell, Head, InList, InPart, Slot, Word};
 
 /// The id that stands for a phase.
 fn id(phase: usize) -> u64 {
@@ -121,7 +130,14 @@ const fn on_list(name: &'static str, act: Act, attempt: extern "C" fn(&Arena) ->
     Sequence { name, attempt, commits_to: InList(act), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 14] = [
+/// Of one whose last instruction is a system call.
+const fn calls(name: &'static str, attempt: extern "C" fn(&Arena) -> bool) -> Sequence {
+    Sequence { name, attempt, commits_to: Bell, follows_phase: false }
+}
+
+pub(crate) const SEQUENCES: [Sequence; 16] = [
+    calls("syscall_unless", attempt_unless),
+    calls("syscall_armed", attempt_armed),
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),
     on_list("stack_take", Act::Take, attempt_take),
@@ -172,6 +188,19 @@ pub(crate) const SEQUENCES: [Sequence; 14] = [
         follows_phase: false,
     },
 ];
+
+#[inline(never)]
+extern "C" fn attempt_unless(arena: &Arena) -> bool {
+    // SAFETY: writes a word of ours to the `eventfd`.
+    unsafe { unless(&arena.flag, &arena.ring()) == Some(8) }
+}
+
+#[inline(never)]
+extern "C" fn attempt_armed(arena: &Arena) -> bool {
+    arena.slot.store(0, SeqCst);
+    // SAFETY: as above; nobody else stores to the slot.
+    unsafe { armed(&arena.slot, 7, &arena.ring()) == Some(8) && arena.slot.load(SeqCst) == 7 }
+}
 
 #[inline(never)]
 extern "C" fn attempt_push(arena: &Arena) -> bool {
@@ -305,10 +334,14 @@ impl Arena {
             let p = p.cast::<Arena>();
             (&raw mut (*p).act).write(match place {
                 InList(act) => act,
-                Word(_) | InPart | Head | Slot => Act::Push,
+                Word(_) | InPart | Head | Slot | Bell => Act::Push,
             });
+            (&raw mut (*p).bell).write(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC));
             &*p
         };
+        if arena.bell < 0 {
+            return Err(io::Error::last_os_error());
+        }
         arena.gate.phase.store((&raw const arena.lines[1].phases[0]).cast_mut(), SeqCst);
         arena.gate.slots.store(CPUS as u32, SeqCst);
         arena.table.lines.store((&raw const arena.slot_lines).cast_mut().cast(), SeqCst);
@@ -322,6 +355,21 @@ impl Arena {
         arena.slot_gate.store(id(0), SeqCst);
         arena.reset();
         Ok(arena)
+    }
+
+    /// The system call that rings.
+    fn ring(&self) -> Call {
+        static ONCE: u64 = 1;
+        let arguments = [self.bell as usize, (&raw const ONCE) as usize, 8, 0, 0, 0];
+        Call { number: libc::SYS_write, arguments }
+    }
+
+    /// How often it rang.
+    fn rung(&self) -> u64 {
+        let mut new = 0_u64;
+        // SAFETY: a buffer of eight bytes.
+        let read = unsafe { libc::read(self.bell, (&raw mut new).cast(), 8) };
+        self.rung.fetch_add(if read == 8 { new } else { 0 }, SeqCst) + new
     }
 
     fn phase(&self) -> usize {
@@ -348,7 +396,7 @@ impl Arena {
     fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot | InPart | InList(_) | Head => 0,
+            Slot | InPart | InList(_) | Head | Bell => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -360,6 +408,8 @@ impl Arena {
             InPart | Head => self.parts[cpu].0[phase].load(SeqCst),
             InList(act) if phase == 0 => self.lists.count(cpu, act),
             InList(_) => 0,
+            Bell if cpu == 0 && phase == 0 => self.rung(),
+            Bell => 0,
             Slot => {
                 let slots = self.slot_lines[cpu].slots.iter();
                 slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
@@ -384,6 +434,11 @@ impl Arena {
                         word.store(u64::MAX, SeqCst);
                     }
                     self.parts[cpu].0[phase].store(count + 1, SeqCst);
+                }
+                Bell => {
+                    let Call { number, arguments: [bell, once, length, ..] } = self.ring();
+                    // SAFETY: as the child makes it.
+                    unsafe { libc::syscall(number, bell, once, length) };
                 }
                 Slot => {
                     let mut slots = self.slot_lines[cpu].slots.iter();
@@ -697,7 +752,8 @@ fn try_stop(
         let here = child.cpu()?;
         let there = cpus.iter().copied().find(|&cpu| cpu != here).unwrap_or(here);
         child.move_to(&[there]);
-        if !committed {
+        // The kernel's count is of no CPU.
+        if !committed && !matches!(place, Bell) {
             lands_on = Some((there, arena.sum_of(there, lands_in, place) + 1));
         }
     }

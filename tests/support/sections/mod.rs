@@ -297,6 +297,8 @@ enum Kind {
     /// A store that is not the commit: to memory that nobody else looks at before that. On x86-64 with
     /// a segment that would have gone without saying; on aarch64 `stur`.
     Private,
+    /// A system call: in a section, its last instruction.
+    Call,
     /// A direct branch.
     Branch(u64),
     /// Must not stand in a section.
@@ -310,6 +312,8 @@ pub(crate) enum Order {
     Plain,
     /// A load that acquires, a store that releases.
     Ordered,
+    /// A system call.
+    Call,
 }
 
 /// A section while its instructions are read.
@@ -329,7 +333,7 @@ impl Code<'_> {
         if self.committed {
             fault("instruction behind a store".to_owned());
         }
-        self.committed |= matches!(kind, Kind::Store(_));
+        self.committed |= matches!(kind, Kind::Store(_) | Kind::Call);
         match kind {
             Kind::Forbidden(what) => fault(what.to_owned()),
             Kind::Branch(to)
@@ -337,7 +341,8 @@ impl Code<'_> {
             {
                 fault(format!("branch to {to:#x}"));
             }
-            Kind::Store(_) | Kind::Nop => {}
+            Kind::Call if !last => fault("call, system call, return or trap".to_owned()),
+            Kind::Store(_) | Kind::Nop | Kind::Call => {}
             _ if last => fault("the last instruction commits nothing".to_owned()),
             _ => {}
         }

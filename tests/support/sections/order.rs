@@ -45,6 +45,11 @@ pub(crate) fn faults(image: &Image, claim: &Claim) -> Vec<String> {
     let releases = |order: &Order| image.arch == Arch::Aarch64 && matches!(order, Order::Ordered);
     let count = claim.commits.iter().filter(|order| releases(order)).count();
     let found = commits.iter().filter(|(_, order)| *order == Order::Ordered).count();
+    let calls =
+        |orders: &mut dyn Iterator<Item = Order>| orders.filter(|o| *o == Order::Call).count();
+    if calls(&mut commits.iter().map(|c| c.1)) != calls(&mut claim.commits.iter().copied()) {
+        faults.push(format!("{}: {commits:x?}, other system calls", claim.function));
+    }
     if (commits.len(), found) != (claim.commits.len(), count) {
         faults.push(format!(
             "{}: {commits:x?}, not {} commits, {count} of them releases",
@@ -67,6 +72,7 @@ fn accesses(image: &Image, section: &Range<u64>) -> Accesses {
         match kind {
             Kind::Load(order) => accesses.loads.push((at.start, order)),
             Kind::Store(order) => accesses.stores.push((at.start, order)),
+            Kind::Call => accesses.stores.push((at.start, Order::Call)),
             _ => {}
         }
     }
