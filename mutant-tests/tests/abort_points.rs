@@ -13,7 +13,8 @@ fn the_tracer_finds_each_mutant() {
     for sequence in &tracer::SEQUENCES {
         for (mutant, must_fail) in [
             (Mutant::None, false),
-            (Mutant::LateCommit, true),
+            // The kernel's count of calls misses none. `interrupt.rs` finds it there.
+            (Mutant::LateCommit, !sequence.name.starts_with("syscall")),
             (Mutant::PhaseOutsideSection, sequence.name == "reader_enter"),
             (Mutant::BiasOutsideSection, sequence.name == "slot_claim"),
         ] {

@@ -34,7 +34,7 @@ use stillpoint::rseq::word::{add, replace};
 
 const CPUS: usize = lists::CPUS;
 /// No wrapper around a sequence is longer than this.
-const LONGEST: u64 = 4096;
+pub(crate) const LONGEST: u64 = 4096;
 /// Lines the adversary commits on: the child runs on low-numbered CPUs, or the test is weaker.
 const INTERFERED: usize = 64;
 
@@ -84,11 +84,11 @@ impl Part {
 /// `struct rseq_cs`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-struct Descriptor {
+pub(crate) struct Descriptor {
     version: u32,
     flags: u32,
-    start: u64,
-    length: u64,
+    pub(crate) start: u64,
+    pub(crate) length: u64,
     abort: u64,
 }
 
@@ -471,12 +471,7 @@ impl Arena {
                         break;
                     }
                 }
-                // A preemption in between clears it; then the last one seen is as good.
-                let area = thread_area().cast::<u8>();
-                let planted = area.add(8).cast::<*mut Descriptor>().read_volatile();
-                if !planted.is_null() {
-                    self.descriptor.store(planted, SeqCst);
-                }
+                remember_planted(&self.descriptor);
                 self.done.fetch_add(1, SeqCst);
                 libc::raise(libc::SIGSTOP);
             }
@@ -484,9 +479,27 @@ impl Arena {
     }
 }
 
+/// Stores the descriptor that the calling thread planted last.
+pub(crate) fn remember_planted(to: &AtomicPtr<Descriptor>) {
+    // SAFETY: the calling thread's own area.
+    let planted = unsafe { thread_area().byte_add(8).cast::<*mut Descriptor>().read_volatile() };
+    // A preemption in between clears it; then the last one seen is as good.
+    if !planted.is_null() {
+        to.store(planted, SeqCst);
+    }
+}
+
+/// The addresses of a sequence's instructions: the two that plant its descriptor, those of the section, and
+/// the one behind it.
+pub(crate) fn stops(entry: u64, descriptor: &Descriptor) -> Vec<u64> {
+    let code = cpu::instructions(entry, descriptor.start + descriptor.length);
+    let first = code.iter().position(|&at| at == descriptor.start);
+    code[first.expect("start is an instruction") - 2..].to_vec()
+}
+
 /// A stopped child under trace.
-struct Child {
-    pid: libc::pid_t,
+pub(crate) struct Child {
+    pub(crate) pid: libc::pid_t,
 }
 
 impl Drop for Child {
@@ -500,7 +513,7 @@ impl Drop for Child {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod cpu {
+pub(crate) mod cpu {
     pub(crate) const BREAKPOINT: u64 = 0xcc;
     pub(crate) const MASK: u64 = 0xff;
     pub(crate) type Registers = libc::user_regs_struct;
@@ -527,7 +540,7 @@ mod cpu {
 }
 
 #[cfg(target_arch = "aarch64")]
-mod cpu {
+pub(crate) mod cpu {
     pub(crate) const BREAKPOINT: u64 = 0xd420_0000;
     pub(crate) const MASK: u64 = 0xffff_ffff;
     pub(crate) type Registers = libc::user_regs_struct;
@@ -542,12 +555,17 @@ mod cpu {
 
 /// What each libc takes for a number of `ptrace`.
 #[cfg(not(target_env = "musl"))]
-type Request = libc::c_uint;
+pub(crate) type Request = libc::c_uint;
 #[cfg(target_env = "musl")]
-type Request = libc::c_int;
+pub(crate) type Request = libc::c_int;
 
 impl Child {
-    fn trace(request: Request, pid: libc::pid_t, address: u64, data: u64) -> io::Result<u64> {
+    pub(crate) fn trace(
+        request: Request,
+        pid: libc::pid_t,
+        address: u64,
+        data: u64,
+    ) -> io::Result<u64> {
         // SAFETY: a request on our own stopped child; requests that write to our memory are
         // not made through here.
         let r = unsafe {
@@ -558,7 +576,7 @@ impl Child {
         if r == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(r as u64) }
     }
 
-    fn wait(&self) -> io::Result<i32> {
+    pub(crate) fn wait(&self) -> io::Result<i32> {
         let mut status = 0;
         // SAFETY: our own child; `status` is a live local.
         if unsafe { libc::waitpid(self.pid, &mut status, 0) } != self.pid {
@@ -571,7 +589,12 @@ impl Child {
     }
 
     fn resume(&self) -> io::Result<i32> {
-        Child::trace(libc::PTRACE_CONT, self.pid, 0, 0)?;
+        self.resume_with(0)
+    }
+
+    /// Lets the child go on, with a signal, to its next stop.
+    pub(crate) fn resume_with(&self, signal: libc::c_int) -> io::Result<i32> {
+        Child::trace(libc::PTRACE_CONT, self.pid, 0, signal as u64)?;
         self.wait()
     }
 
@@ -587,7 +610,7 @@ impl Child {
     }
 
     /// Lets the child run to `address`, and back up to it.
-    fn run_to(&self, address: u64) -> io::Result<()> {
+    pub(crate) fn run_to(&self, address: u64) -> io::Result<()> {
         let text = Child::trace(libc::PTRACE_PEEKTEXT, self.pid, address, 0)?;
         let broken = (text & !cpu::MASK) | cpu::BREAKPOINT;
         Child::trace(libc::PTRACE_POKETEXT, self.pid, address, broken)?;
@@ -686,10 +709,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     };
     let section = descriptor.start..descriptor.start + descriptor.length;
     let (start, end) = (section.start, section.end);
-    let code = cpu::instructions(entry, end);
-    let first = code.iter().position(|&at| at == start).expect("start is an instruction");
-    // The section proper, the instruction behind it, and the two that plant its descriptor.
-    let stops: Vec<u64> = code[first - 2..].to_vec();
+    let stops = stops(entry, &descriptor);
     let cpus = cpus::allowed();
 
     let mut outcome = Outcome { stops: 0, inside: 0, failures: Vec::new() };
