@@ -49,12 +49,12 @@ fn a_signal_at_every_instruction() {
     }
 }
 
-/// 100 000 of them, a fourth of which forbid a call that has an effect.
+/// 100 000 of them, a fifth of which forbid a call that has an effect.
 #[test]
 fn no_stop_is_lost() {
     let wanted = std::env::var("STILLPOINT_INTERRUPT_ROUNDS").ok();
     let rounds = wanted.map_or(100_000, |s| s.parse().expect("a number of rounds"));
-    let report = stress::run(rounds, PATIENCE);
+    let report = stress::run(rounds, PATIENCE, 1);
     println!("{report}");
     assert_eq!((report.violations(), report.signals), (0, rounds), "{report}");
 }

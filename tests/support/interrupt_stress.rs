@@ -4,11 +4,10 @@
 #[path = "alarm.rs"]
 mod alarm;
 
-use std::ffi::c_long;
 use std::fmt;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stillpoint::interrupt::{self, Error, Flag, PollFd};
 use stillpoint::rseq::area::ensure_registered;
 use stillpoint::rseq::syscall::{Call, unless};
@@ -48,11 +47,10 @@ static FLAG: Flag = Flag::new();
 static WORD: AtomicU32 = AtomicU32::new(0);
 /// An `eventfd`, which counts.
 static BELL: AtomicI32 = AtomicI32::new(-1);
-/// The round that has begun; the one that has ended.
-static BEGUN: AtomicU64 = AtomicU64::new(0);
-static ENDED: AtomicU64 = AtomicU64::new(0);
+static STOPS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn stop(_: libc::c_int) {
+    STOPS.fetch_add(1, SeqCst);
     FLAG.set();
     WORD.store(1, SeqCst);
     // What was called before is no fault.
@@ -122,62 +120,70 @@ fn ring() -> u64 {
     rung()
 }
 
-/// So many rounds, or until one is lost. `patience`: who waits for so long waits for ever.
-pub(crate) fn run(rounds: u64, patience: Duration) -> Report {
+/// A timer whose signals the calling thread gets.
+struct Timer(libc::timer_t);
+
+impl Timer {
+    fn new() -> Timer {
+        let mut timer = std::ptr::null_mut();
+        // SAFETY: an all-zero event is valid; what is set asks for a signal, which has a handler, to
+        // this thread.
+        unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = SIGNAL;
+            event.sigev_notify_thread_id = libc::syscall(libc::SYS_gettid) as libc::c_int;
+            assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
+        }
+        Timer(timer)
+    }
+
+    /// One signal, in so many nanoseconds; and if that is lost, another after `again`.
+    fn start(&self, nanos: u32, again: Duration) {
+        let after = libc::timespec { tv_sec: 0, tv_nsec: nanos.into() };
+        let again = libc::timespec { tv_sec: again.as_secs() as i64, tv_nsec: 0 };
+        let setting = libc::itimerspec { it_interval: again, it_value: after };
+        // SAFETY: our own timer, a live local.
+        unsafe { libc::timer_settime(self.0, 0, &setting, std::ptr::null_mut()) };
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: our own timer, not used any more.
+        unsafe { libc::timer_delete(self.0) };
+    }
+}
+
+/// So many rounds, or until `enough` stops are lost. `patience`: a call that goes on for so long after its stop, whole
+/// seconds, goes on for ever.
+pub(crate) fn run(rounds: u64, patience: Duration, enough: u64) -> Report {
     alarm::handle(SIGNAL, stop);
     // SAFETY: no memory is involved.
     let bell = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_NONBLOCK)) };
     BELL.store(bell.as_raw_fd(), SeqCst);
     let has_sections =
         stillpoint::machine().tier() == stillpoint::Tier::Rseq && ensure_registered();
-    let calls = Calls::new();
-    let thread = AtomicI32::new(0);
+    let (calls, timer) = (Calls::new(), Timer::new());
     let mut report = Report::default();
-    std::thread::scope(|threads| {
-        let worker = threads.spawn(|| {
-            let (mut other, mut behind) = (0, 0);
-            // SAFETY: no memory is involved.
-            thread.store(unsafe { libc::syscall(libc::SYS_gettid) } as i32, SeqCst);
-            for round in 1..=rounds {
-                FLAG.clear();
-                WORD.store(0, SeqCst);
-                BEGUN.store(round, SeqCst);
-                if round.is_multiple_of(4) && has_sections {
-                    behind += ring();
-                } else if !matches!(calls.make(round % Calls::KINDS), Err(Error::Interrupted)) {
-                    other += 1;
-                }
-                ENDED.store(round, SeqCst);
-            }
-            (other, behind)
-        });
-        for round in 1..=rounds {
-            while BEGUN.load(SeqCst) < round {
-                std::hint::spin_loop();
-            }
-            // From the beginning of the call to when it blocks.
-            let most = if fastrand::bool() { 300 } else { 5000 };
-            (0..fastrand::u32(0..most)).for_each(|_| std::hint::spin_loop());
-            signal(&thread);
-            report.signals += 1;
-            let mut since = Instant::now();
-            while ENDED.load(SeqCst) < round {
-                std::hint::spin_loop();
-                if since.elapsed() > patience {
-                    report.lost += 1;
-                    // So that the test ends.
-                    signal(&thread);
-                    since = Instant::now();
-                }
-            }
+    for round in 1..=rounds {
+        FLAG.clear();
+        WORD.store(0, SeqCst);
+        // From the beginning of the call, or before, to when it blocks.
+        let most = if fastrand::bool() { 2_000 } else { 20_000 };
+        let before = STOPS.load(SeqCst);
+        timer.start(fastrand::u32(1..most), patience);
+        if round % 9 >= 7 && has_sections {
+            report.behind += ring();
+        } else if !matches!(calls.make(round % 9 % Calls::KINDS), Err(Error::Interrupted)) {
+            report.other += 1;
         }
-        (report.other, report.behind) = worker.join().unwrap();
-    });
+        let stops = STOPS.load(SeqCst) - before;
+        report.signals += stops.min(1);
+        report.lost += u64::from(stops > 1);
+        if report.lost >= enough {
+            break;
+        }
+    }
     report
-}
-
-fn signal(thread: &AtomicI32) {
-    let (process, thread) = (std::process::id() as c_long, c_long::from(thread.load(SeqCst)));
-    // SAFETY: the signal has a handler, and the thread lives, or its number is nobody's.
-    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, SIGNAL) };
 }
