@@ -78,12 +78,15 @@ fn serve(listener: &TcpListener) -> io::Result<Served> {
     listener.set_nonblocking(true)?;
     let served = Served::default();
     std::thread::scope(|threads| {
-        let workers = [(); WORKERS].map(|()| threads.spawn(|| work(listener, &served)));
-        for worker in workers {
-            worker.join().expect("workers do not panic")?;
-        }
-        Ok(served)
-    })
+        let workers = [&served; WORKERS].map(|served| {
+            threads.spawn(|| {
+                // One that cannot go on stops the others.
+                work(listener, served).inspect_err(|_| STOP.set_and_wake())
+            })
+        });
+        workers.into_iter().try_for_each(|worker| worker.join().expect("workers do not panic"))
+    })?;
+    Ok(served)
 }
 
 fn main() -> io::Result<()> {

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(all(target_os = "linux", not(stillpoint_loom)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(stillpoint_loom)))]
 pub mod interrupt;
 pub mod lock;
 pub mod percpu;

@@ -21,7 +21,7 @@ use crate::sync::{Ordering, fence};
 
 #[cfg(stillpoint_loom)]
 pub(crate) use crate::rseq::model::{broadcast, broadcast_to, light_of_broadcast, loses_aborts};
-#[cfg(all(target_os = "linux", not(stillpoint_loom)))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(stillpoint_loom)))]
 pub(crate) use kernel::release;
 #[cfg(not(stillpoint_loom))]
 pub(crate) use kernel::{broadcast, broadcast_to, broadcasts, light_of_broadcast, loses_aborts};
