@@ -191,6 +191,3 @@ fn change_mask(how: c_int, signal: c_int) -> bool {
         libc::sigismember(before.as_ptr(), signal) == 1
     }
 }
-
-// SAFETY: nodes are atomics, and pointers that never change once others see them.
-unsafe impl Sync for Node {}
