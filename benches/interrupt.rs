@@ -1,5 +1,5 @@
-//! What a call costs that a signal handler can stop, beside those that it cannot, and beside the ways that
-//! programs take without it.
+//! What a call costs that a signal handler can stop, beside those that it cannot, and beside the
+//! ways that programs take without it.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;

@@ -1,5 +1,6 @@
-//! A server whose threads block in `accept` and `read`, and stop on `SIGTERM`: without a pipe to themselves, an
-//! `eventfd`, a `signalfd`, without timeouts. What a client was being told is finished.
+//! A server whose threads block in `accept` and `read`, and stop on `SIGTERM`: without a pipe to
+//! themselves, an `eventfd`, a `signalfd`, without timeouts. What a client was being told is
+//! finished.
 //!
 //! ```text
 //! cargo run --release --example graceful_stop -- 127.0.0.1:7007

@@ -275,7 +275,8 @@ fn calls_do_what_they_are_for() {
     });
 }
 
-/// A signal that was blocked is unblocked for as long as the thread is enlisted; and a handler stays.
+/// A signal that was blocked is unblocked for as long as the thread is enlisted; and a handler
+/// stays.
 #[test]
 fn enlisting_is_undone() {
     extern "C" fn own(_: libc::c_int) {}

@@ -1,5 +1,5 @@
-//! The calls that no kernel makes again behind a handler. See [`attempt`](super::Flag) for how they are
-//! made in a section, and [`masked`] for how without.
+//! The calls that no kernel makes again behind a handler. See [`attempt`](super::Flag) for how they
+//! are made in a section, and [`masked`] for how without.
 
 use super::deadline::Deadline;
 use super::flag::Made;
@@ -34,16 +34,16 @@ fn raw(result: isize) -> isize {
     }
 }
 
-/// Makes a call that takes a mask of signals, unless the flag is set. From the test until the kernel has
-/// taken the mask no handler runs.
+/// Makes a call that takes a mask of signals, unless the flag is set. From the test until the
+/// kernel has taken the mask no handler runs.
 pub(super) fn masked(
     flag: &Flag,
     call: impl FnOnce(*const libc::sigset_t) -> isize,
 ) -> Result<isize, Error> {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initialises the set, pthread_sigmask writes the old one; neither can fail with
-    // these arguments.
+    // SAFETY: sigfillset initialises the set, pthread_sigmask writes the old one; neither can fail
+    // with these arguments.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
@@ -159,13 +159,14 @@ pub fn poll(
     }
 }
 
-/// Waits for events of an epoll instance, by `epoll_pwait2`, or by `epoll_pwait`, in milliseconds, where there is
-/// none (before Linux 5.11). Returns how many there are now at the beginning of `events`; 0 if the time is over.
+/// Waits for events of an epoll instance, by `epoll_pwait2`, or by `epoll_pwait`, in milliseconds,
+/// where there is none (before Linux 5.11). Returns how many there are now at the beginning of
+/// `events`; 0 if the time is over.
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`] if the flag is set; those of `epoll_pwait2`, but for `EINTR`. `EINVAL` if there is no room
-/// for an event.
+/// [`Error::Interrupted`] if the flag is set; those of `epoll_pwait2`, but for `EINTR`. `EINVAL` if
+/// there is no room for an event.
 ///
 /// # Examples
 ///
@@ -239,7 +240,8 @@ fn millis(deadline: &Deadline) -> c_int {
 }
 
 /// Waits until it is woken at `word`, while that holds `expected`, by a private futex. True if it
-/// was woken, as may happen without reason, or the word holds something else; false if the time is over.
+/// was woken, as may happen without reason, or the word holds something else; false if the time is
+/// over.
 ///
 /// # Errors
 ///
@@ -328,8 +330,9 @@ struct Waiter {
     reserved: u32,
 }
 
-/// Waits at a word and at the flag. The kernel tests both when it has put the thread to both queues, so a
-/// flag that is set in between is no more overlooked than by a section. 1 if the word was woken.
+/// Waits at a word and at the flag. The kernel tests both when it has put the thread to both
+/// queues, so a flag that is set in between is no more overlooked than by a section. 1 if the word
+/// was woken.
 fn wait_for_both(flag: &Flag, word: &AtomicU32, expected: u32, until: &Deadline) -> isize {
     const U32_PRIVATE: u32 = 2 | libc::FUTEX_PRIVATE_FLAG as u32;
     const SYS_FUTEX_WAITV: c_long = 449;

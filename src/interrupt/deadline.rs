@@ -1,4 +1,5 @@
-//! Until when a call may wait, in the kernel's terms: calls that are made again must not wait longer.
+//! Until when a call may wait, in the kernel's terms: calls that are made again must not wait
+//! longer.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ fn now() -> libc::timespec {
 }
 
 impl Deadline {
-    /// Never, or almost, if there is no timeout: some calls are interrupted for good only if they have one.
+    /// Never, or almost, if there is no timeout: some calls are interrupted for good only if they
+    /// have one.
     pub(super) fn behind(timeout: Option<Duration>) -> Deadline {
         let Some(timeout) = timeout else {
             return Deadline(libc::timespec { tv_sec: NEVER, tv_nsec: 0 });

@@ -64,8 +64,8 @@ impl Flag {
         Flag { word: AtomicU32::new(0), sleepers: Sleepers::new() }
     }
 
-    /// Sets it. Calls of the calling thread that look at it are not begun any more, and the one that
-    /// was interrupted by the handler that calls this one is not made again. Other
+    /// Sets it. Calls of the calling thread that look at it are not begun any more, and the one
+    /// that was interrupted by the handler that calls this one is not made again. Other
     /// threads' calls are not begun; but those that block go on: see
     /// [`set_and_wake`](Flag::set_and_wake).
     ///
@@ -83,8 +83,8 @@ impl Flag {
         self.word.store(1, Ordering::Release);
     }
 
-    /// Sets it, and sends a signal to every thread that is [enlisted](Flag::enlist). All calls that look
-    /// at this flag, made by these threads and the calling one, end soon.
+    /// Sets it, and sends a signal to every thread that is [enlisted](Flag::enlist). All calls that
+    /// look at this flag, made by these threads and the calling one, end soon.
     ///
     /// A system call for each. Async-signal-safe; keeps `errno`.
     ///
@@ -136,15 +136,16 @@ impl Flag {
         self.word.store(0, Ordering::Relaxed);
     }
 
-    /// Puts the calling thread on the list of those that [`set_and_wake`](Flag::set_and_wake) wakes by
-    /// `signal`, until what this returns is dropped.
+    /// Puts the calling thread on the list of those that [`set_and_wake`](Flag::set_and_wake) wakes
+    /// by `signal`, until what this returns is dropped.
     ///
-    /// The signal gets a handler that does nothing, without `SA_RESTART`, unless it has one; it keeps it.
-    /// It is unblocked for this thread, as long as it is enlisted. `SIGURG` is a good one: it is
-    /// ignored by default, few use it, and who does must expect it at any time. Do
+    /// The signal gets a handler that does nothing, without `SA_RESTART`, unless it has one; it
+    /// keeps it. It is unblocked for this thread, as long as it is enlisted. `SIGURG` is a good
+    /// one: it is ignored by default, few use it, and who does must expect it at any time. Do
     /// not take one that calls `set_and_wake` in its handler, and do not give it back its default.
     ///
-    /// Allocates if more threads are enlisted than ever were; a few system calls. Not async-signal-safe.
+    /// Allocates if more threads are enlisted than ever were; a few system calls. Not
+    /// async-signal-safe.
     ///
     /// # Errors
     ///

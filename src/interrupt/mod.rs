@@ -15,26 +15,31 @@
 //! Handlers that do not set the flag interrupt nothing: the call is made again, for the
 //! time that is left.
 //!
-//! Another thread's blocking call ends only by a signal. [`Flag::enlist`] puts the calling thread on the
-//! flag's list; [`Flag::set_and_wake`] signals all that are on it.
+//! Another thread's blocking call ends only by a signal. [`Flag::enlist`] puts the calling thread
+//! on the flag's list; [`Flag::set_and_wake`] signals all that are on it.
 //!
 //! # Where it holds
 //!
 //! | call | tier `Rseq` | below, and for threads that cannot be registered |
 //! |---|---|---|
 //! | [`sleep`] | always | always: a futex on the flag itself |
-//! | [`poll`], [`epoll_wait`] | always | always: signals are masked, but for the call itself |
-//! | [`futex_wait`] | always | always where there is `futex_waitv` (Linux 5.16); else it looks every 10 ms |
-//! | [`read`], [`accept`] | before Linux 6.19 always; then as below, but for what is in the last column | always for what has a call that does not block: sockets, FIFOs and pipes (Linux 6.4 or so), accepting from a non-blocking listener. For others too, unless another thread takes what was there between waiting for it and the call |
+//! | [`poll`], [`epoll_wait`] | always | always: all signals are masked, but for the call |
+//! | [`futex_wait`] | always | with `futex_waitv` (Linux 5.16); else a look every 10 ms |
+//! | [`read`], [`accept`] | before Linux 6.19 always; later see below | see below |
 //!
-//! The last line is the only one where handlers with `SA_RESTART` matter: there the kernel makes the
-//! call again by itself, and since 6.19 it does so without a look at sections. A handler without
-//! it interrupts these as well, if it comes while the call blocks.
+//! These two are calls that the kernel itself makes again behind a handler with `SA_RESTART`; since
+//! 6.19 without a look at sections. Where that may be, they wait by `poll`, and then make a call
+//! that does not block. There is one for sockets, files, FIFOs and pipes (these since Linux 6.4 or
+//! so), and for accepting from a non-blocking listener: then nothing is lost, everywhere. For the
+//! rest, such as terminals, and listeners that block, they make a call that does block, if another
+//! thread took what `poll` had found; then a stop that comes just before, or by a handler with
+//! `SA_RESTART`, is noticed only when something comes. So make listeners that threads share
+//! non-blocking, as [`accept`] expects them to be.
 //!
 //! # Cost
 //!
-//! On tier `Rseq` a call costs as much as without: two nanoseconds more. `read` and `accept` are preceded
-//! by a `poll` where the table sends them that way. Masking signals takes two calls.
+//! On tier `Rseq` a call costs as much as without: two nanoseconds more. `read` and `accept` are
+//! preceded by a `poll` where the table sends them that way. Masking signals takes two calls.
 //!
 //! Nothing allocates but [`Flag::enlist`], for each thread that was not replaced by another.
 

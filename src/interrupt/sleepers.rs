@@ -1,16 +1,16 @@
 //! The threads that a flag wakes.
 //!
-//! A list of nodes that only grows, so that a signal handler may walk it; a node is free if its owner is
-//! 0, and is taken by compare-and-exchange. Nodes go with the flag.
+//! A list of nodes that only grows, so that a signal handler may walk it; a node is free if its
+//! owner is 0, and is taken by compare-and-exchange. Nodes go with the flag.
 //!
-//! That nobody is forgotten: a thread stores its id, fences, and then tests the flag; who sets the flag
-//! stores it, fences, and then loads the ids. So one of them sees the other. A thread that is seen gets a
-//! signal that has a handler: if it has tested the flag, and the call is not over, it
+//! That nobody is forgotten: a thread stores its id, fences, and then tests the flag; who sets the
+//! flag stores it, fences, and then loads the ids. So one of them sees the other. A thread that is
+//! seen gets a signal that has a handler: if it has tested the flag, and the call is not over, it
 //! is in a section, which is aborted, or in the call, which is interrupted; or signals
 //! are masked until the call.
 //!
-//! A thread is named by its number, and signalled by `tgkill`, which refuses numbers that are not of this
-//! process. A node that a thread leaves at the very moment, or that was forgotten by its
+//! A thread is named by its number, and signalled by `tgkill`, which refuses numbers that are not
+//! of this process. A node that a thread leaves at the very moment, or that was forgotten by its
 //! owner, may name another thread of ours by then: that runs a handler which does nothing.
 
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, fence};
@@ -31,8 +31,8 @@ struct Node {
     next: *mut Node,
 }
 
-/// While it lives, its thread is woken by [`Flag::set_and_wake`](super::Flag::set_and_wake). Made by
-/// [`Flag::enlist`](super::Flag::enlist).
+/// While it lives, its thread is woken by [`Flag::set_and_wake`](super::Flag::set_and_wake). Made
+/// by [`Flag::enlist`](super::Flag::enlist).
 ///
 /// It stays with its thread, and ends before that does. If it is forgotten
 /// ([`mem::forget`](std::mem::forget)), some other thread of this process may run the

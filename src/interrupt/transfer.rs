@@ -1,10 +1,11 @@
 //! The calls that the kernel makes again behind a handler with `SA_RESTART`.
 //!
-//! Before Linux 6.19 a section is aborted by that. From then on it is not, so they are not left to block: first
-//! `ppoll`, which is never made again, then the call, which does not block, because it is asked not to, or because
-//! nobody else took what was there. Below `Rseq` it is the same.
+//! Before Linux 6.19 a section is aborted by that. From then on it is not, so they are not left to
+//! block: first `ppoll`, which is never made again, then the call, which does not block, because it
+//! is asked not to, or because nobody else took what was there. Below `Rseq` it is the same.
 //!
-//! Legacy registrations of Linux 7.0.10 and later behave like those before 6.19; we do not count on it.
+//! Legacy registrations of Linux 7.0.10 and later behave like those before 6.19; we do not count on
+//! it.
 
 use super::calls::{masked, outcome, unarmed};
 use super::flag::Made;
@@ -16,8 +17,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const AGAIN: isize = -(libc::EAGAIN as isize);
 
-/// True if this kernel may make a call again behind a handler, in a section, without an abort. A release
-/// that cannot be is not believed (`personality`): sections began with 4.18.
+/// True if this kernel may make a call again behind a handler, in a section, without an abort. A
+/// release that cannot be is not believed (`personality`): sections began with 4.18.
 fn makes_again() -> bool {
     use crate::sync::{AtomicU32, Ordering};
     const YES: u32 = 1;
@@ -35,9 +36,9 @@ fn makes_again() -> bool {
     }
 }
 
-/// Makes `call` in a section if it is interrupted for good there. Elsewhere, and where the descriptor is
-/// non-blocking and has nothing, waits, and makes the call that `now` says, which does not block. If there is
-/// none, `call` is made all the same.
+/// Makes `call` in a section if it is interrupted for good there. Elsewhere, and where the
+/// descriptor is non-blocking and has nothing, waits, and makes the call that `now` says, which
+/// does not block. If there is none, `call` is made all the same.
 fn make(
     flag: &Flag,
     fd: BorrowedFd<'_>,
@@ -74,8 +75,9 @@ fn is_unable(result: isize) -> bool {
     [libc::EOPNOTSUPP, libc::ENOSYS, libc::EINVAL, libc::ESPIPE].contains(&(-result as i32))
 }
 
-/// Reads what is there, or waits for it, also where the descriptor is non-blocking. 0 means that nothing will
-/// come any more. Timeouts of a socket (`SO_RCVTIMEO`) are not looked at: [`poll`] has one.
+/// Reads what is there, or waits for it, also where the descriptor is non-blocking. 0 means that
+/// nothing will come any more. Timeouts of a socket (`SO_RCVTIMEO`) are not looked at: [`poll`] has
+/// one.
 ///
 /// See [where it holds](super#where-it-holds).
 ///
@@ -139,16 +141,16 @@ fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
     flags >= 0 && flags & libc::O_NONBLOCK != 0
 }
 
-/// Accepts a connection, or waits for one, also where the listener is non-blocking. The connection is blocking, and
-/// closed by `exec`. Timeouts of the listener are not looked at.
+/// Accepts a connection, or waits for one, also where the listener is non-blocking. The connection
+/// is blocking, and closed by `exec`. Timeouts of the listener are not looked at.
 ///
 /// Listeners that several threads, or processes, accept from should be non-blocking: see
 /// [where it holds](super#where-it-holds).
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`] if the flag is set; those of `accept4`, but for `EINTR` and `EAGAIN`. `ECONNABORTED` and
-/// errors of the network are of that connection only.
+/// [`Error::Interrupted`] if the flag is set; those of `accept4`, but for `EINTR` and `EAGAIN`.
+/// `ECONNABORTED` and errors of the network are of that connection only.
 ///
 /// # Examples
 ///

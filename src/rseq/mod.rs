@@ -22,8 +22,8 @@
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
 //! text between its descriptor and its landing. Elsewhere `asm!` only loads: in `area` and `ids`.
 //!
-//! The kernel reads a thread's descriptor whenever it comes back from a preemption or a signal, long
-//! after the section: a shared object with sequences must not be unloaded while threads live
+//! The kernel reads a thread's descriptor whenever it comes back from a preemption or a signal,
+//! long after the section: a shared object with sequences must not be unloaded while threads live
 //! that ran them (link it with `-z nodelete`).
 //!
 //! What user space may write into the area: `rseq_cs`, by the prologue of a section.

@@ -11,19 +11,21 @@
 //!
 //! * *A signal before the call* finds the thread in the section: aborted, behind the handler
 //!   everything is done again. The same on every kernel that aborts sections at all.
-//! * *The call is over*, with a result or with `EINTR`: the thread is at `end`, outside. That is also
-//!   what kernels see which kill for a system call inside of a section
+//! * *The call is over*, with a result or with `EINTR`: the thread is at `end`, outside. That is
+//!   also what kernels see which kill for a system call inside of a section
 //!   (`CONFIG_DEBUG_RSEQ`, `rseq_debug=1`).
 //! * *A signal interrupts the call, and it is to be made again* (`SA_RESTART`; also a stop and a
 //!   `SIGCONT`): the kernel puts the thread back to `call`, inside. Before Linux 6.19, and later
 //!   for registrations of 32 bytes in legacy mode, that is an abort: the call is not made
-//!   again before the test is. **From 6.19 on it may not be**: the kernel looks only if it was entered by an
-//!   interrupt. Then the call is made again behind the handler, whatever that has set.
+//!   again before the test is. **From 6.19 on it may not be**: the kernel looks only if it was
+//!   entered by an interrupt. Then the call is made again behind the handler, whatever that has
+//!   set.
 //!
 //! So on every kernel a call is safe that is never made again behind a handler: `ppoll`,
-//! `pselect`, `epoll_pwait`, `epoll_pwait2`, `nanosleep`, a futex with a timeout, a socket with `SO_RCVTIMEO`; or any
-//! call, if every handler is installed without `SA_RESTART`. `read` and `accept` otherwise are
-//! only safe before 6.19. [`interrupt`](crate::interrupt) chooses; use it if you can.
+//! `pselect`, `epoll_pwait`, `epoll_pwait2`, `nanosleep`, a futex with a timeout, a socket with
+//! `SO_RCVTIMEO`; or any call, if every handler is installed without `SA_RESTART`. `read` and
+//! `accept` otherwise are only safe before 6.19. [`interrupt`](crate::interrupt) chooses; use it if
+//! you can.
 //!
 //! The idea is Dmitry Vyukov's (linux-kernel, September 2021), and so is the answer by Peter
 //! Zijlstra that the kernel's check sees the instruction behind the call.
@@ -130,18 +132,18 @@ mod native {
 
     /// Makes a system call unless `flag` is set, that is, not 0. Tries once: returns `None`, with
     /// nothing called, if the flag is set, the section was aborted, or the thread is not
-    /// registered. Otherwise what the kernel returned: an error is minus its number; `errno` stays as
-    /// it is.
+    /// registered. Otherwise what the kernel returned: an error is minus its number; `errno` stays
+    /// as it is.
     ///
     /// A handler of this thread that sets the flag either comes before the test, or finds the
-    /// call begun: then that returns `EINTR`, or what it returns anyway; or, before Linux 6.19, the section
-    /// is aborted. [On later kernels](self) a call that restarts is lost to the handler's word: do not
-    /// make such a one there. Another thread that sets the flag must interrupt this one by a signal that
-    /// has a handler.
+    /// call begun: then that returns `EINTR`, or what it returns anyway; or, before Linux 6.19, the
+    /// section is aborted. [On later kernels](crate::rseq::syscall) a call that restarts is lost to
+    /// the handler's word: do not make such a one there. Another thread that sets the flag must
+    /// interrupt this one by a signal that has a handler.
     ///
     /// `None` says nothing of the flag; whoever tries again must test it, and must not try for
-    /// ever: under a debugger's single step every section is aborted. A call with a relative timeout that
-    /// was interrupted by a stop may have to be made with a shorter one.
+    /// ever: under a debugger's single step every section is aborted. A call with a relative
+    /// timeout that was interrupted by a stop may have to be made with a shorter one.
     ///
     /// Costs two nanoseconds beyond the call. Orders nothing: load the flag again to acquire what
     /// came before it was set. Async-signal-safe.
@@ -191,9 +193,9 @@ mod native {
     /// does: `None` means that nothing was called; `slot` may hold `value` then.
     ///
     /// For handlers that must know whether their thread is in a call: one that finds `value` either
-    /// interrupts the call, or has it not begun. One that finds 0, and puts something else there, keeps
-    /// the call from being begun. The slot is not put back to 0: do that when you have seen what is in
-    /// it.
+    /// interrupts the call, or has it not begun. One that finds 0, and puts something else there,
+    /// keeps the call from being begun. The slot is not put back to 0: do that when you have seen
+    /// what is in it.
     ///
     /// Other threads may look, and see it late.
     ///

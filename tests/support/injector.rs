@@ -1,8 +1,8 @@
 //! A signal at every instruction of a section that ends with a system call.
 //!
-//! As in `tracer.rs` a parent stops a child everywhere; what it does there is to send a signal, whose handler
-//! forbids the call. The call that is tried either has an effect, which must not show, or blocks for ever, which it must
-//! not. At last the signal comes while the call blocks.
+//! As in `tracer.rs` a parent stops a child everywhere; what it does there is to send a signal,
+//! whose handler forbids the call. The call that is tried either has an effect, which must not
+//! show, or blocks for ever, which it must not. At last the signal comes while the call blocks.
 
 use super::tracer::{Child, Descriptor, LONGEST, remember_planted, stops};
 use std::io;
@@ -160,8 +160,8 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<String>,
 }
 
-/// Sends `sequence` signals everywhere; `restart` says whether the handler is one with `SA_RESTART`. `None`, and a
-/// printed reason, if this process cannot.
+/// Sends `sequence` signals everywhere; `restart` says whether the handler is one with
+/// `SA_RESTART`. `None`, and a printed reason, if this process cannot.
 pub(crate) fn inject(sequence: &Sequence, restart: bool) -> Option<Outcome> {
     if !ensure_registered() {
         println!("SKIPPED signals in {}: rseq is not registered", sequence.name);

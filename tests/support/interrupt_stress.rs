@@ -1,5 +1,5 @@
-//! Stops that come at any time, from a handler: each ends a call that would block for ever, and nothing is
-//! called behind it.
+//! Stops that come at any time, from a handler: each ends a call that would block for ever, and
+//! nothing is called behind it.
 
 #[path = "alarm.rs"]
 mod alarm;
@@ -126,8 +126,8 @@ struct Timer(libc::timer_t);
 impl Timer {
     fn new() -> Timer {
         let mut timer = std::ptr::null_mut();
-        // SAFETY: an all-zero event is valid; what is set asks for a signal, which has a handler, to
-        // this thread.
+        // SAFETY: an all-zero event is valid; what is set asks for a signal, which has a handler,
+        // to this thread.
         unsafe {
             let mut event: libc::sigevent = std::mem::zeroed();
             event.sigev_notify = libc::SIGEV_THREAD_ID;
@@ -155,8 +155,8 @@ impl Drop for Timer {
     }
 }
 
-/// So many rounds, or until `enough` stops are lost. `patience`: a call that goes on for so long after its stop, whole
-/// seconds, goes on for ever.
+/// So many rounds, or until `enough` stops are lost. `patience`: a call that goes on for so long
+/// after its stop, whole seconds, goes on for ever.
 pub(crate) fn run(rounds: u64, patience: Duration, enough: u64) -> Report {
     alarm::handle(SIGNAL, stop);
     // SAFETY: no memory is involved.

@@ -382,8 +382,8 @@ impl Arena {
         self.slot_gate.store(id(other), SeqCst);
     }
 
-    /// Frees all slots but the first two, which readers of another lock have: so a claim goes through
-    /// each of its instructions.
+    /// Frees all slots but the first two, which readers of another lock have: so a claim goes
+    /// through each of its instructions.
     fn reset(&self) {
         self.lists.reset(self.act);
         for line in &self.slot_lines {
@@ -473,7 +473,8 @@ impl Arena {
                     }
                 }
                 if matches!(sequence.commits_to, Bell) {
-                    // A strict kernel clears it behind each system call: once more, and turned away.
+                    // A strict kernel clears it behind each system call: once more, and turned
+                    // away.
                     self.flag.store(1, SeqCst);
                     attempt(self);
                     self.flag.store(0, SeqCst);
@@ -496,8 +497,8 @@ pub(crate) fn remember_planted(to: &AtomicPtr<Descriptor>) {
     }
 }
 
-/// The addresses of a sequence's instructions: the two that plant its descriptor, those of the section, and
-/// the one behind it.
+/// The addresses of a sequence's instructions: the two that plant its descriptor, those of the
+/// section, and the one behind it.
 pub(crate) fn stops(entry: u64, descriptor: &Descriptor) -> Vec<u64> {
     let code = cpu::instructions(entry, descriptor.start + descriptor.length);
     let first = code.iter().position(|&at| at == descriptor.start);
