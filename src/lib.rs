@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(stillpoint_sim, allow(dead_code, unused_imports, reason = "only locks are simulated"))]
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(stillpoint_loom)))]
+pub mod interrupt;
 pub mod lock;
 // The simulator judges locks; the rest stays outside.
 #[cfg(not(stillpoint_sim))]

@@ -15,7 +15,7 @@ use sections::{Arch, Image};
 use std::hint::black_box;
 use std::num::NonZero;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use stillpoint::rcu;
 use stillpoint::rseq::cache;
 use stillpoint::rseq::leaf::{Area, copy, retain};
@@ -24,6 +24,7 @@ use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
 use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::{Table, claim};
 use stillpoint::rseq::stack::{self, Link, TurnedAway};
+use stillpoint::rseq::syscall::{Call, armed, unless};
 use stillpoint::rseq::wait::{Watched, watch};
 use stillpoint::rseq::word::{add, replace};
 
@@ -36,7 +37,12 @@ const NOTHING: Order = Order::Nothing;
 /// An atomic addition, and it acquires.
 const LOCKED: Order = Order::Locked;
 
-const CLAIMS: [Claim; 24] = [
+/// What the kernel then does is another matter.
+const CALL: Order = Order::Call;
+
+const CLAIMS: [Claim; 26] = [
+    Claim { function: "audited_unless", commits: &[CALL] },
+    Claim { function: "audited_armed", commits: &[CALL] },
     Claim { function: "audited_copy_one", commits: &[NOTHING] },
     Claim { function: "audited_copy_2", commits: &[NOTHING] },
     Claim { function: "audited_copy_4", commits: &[NOTHING] },
@@ -187,6 +193,18 @@ fn audited_ring_reserve(cpu: u32, head: &AtomicU64, at: &AtomicU64, header: u64)
     unsafe { ring::reserve(cpu, head, 0, 1, at, header, 2) }
 }
 
+#[inline(never)]
+fn audited_unless(flag: &AtomicU32, call: &Call) -> Option<isize> {
+    // SAFETY: never called.
+    unsafe { unless(flag, call) }
+}
+
+#[inline(never)]
+fn audited_armed(slot: &AtomicUsize, value: usize, call: &Call) -> Option<isize> {
+    // SAFETY: never called.
+    unsafe { armed(slot, value, call) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -210,6 +228,8 @@ fn own() -> Image {
     black_box(audited_cache_pop as fn(&Place) -> Option<NonZero<usize>>);
     black_box(audited_ring_copy as fn(u32, &AtomicU64, &AtomicU64, &Record) -> bool);
     black_box(audited_ring_reserve as fn(u32, &AtomicU64, &AtomicU64, u64) -> bool);
+    black_box(audited_unless as fn(&AtomicU32, &Call) -> Option<isize>);
+    black_box(audited_armed as fn(&AtomicUsize, usize, &Call) -> Option<isize>);
     black_box(audited_section as fn());
     keep_copies();
     black_box(audited_retain as fn(&AtomicPtr<u64>) -> Option<NonNull<u64>>);
@@ -257,6 +277,11 @@ fn it_finds_wrong_orders_on_aarch64() {
     assert_found(&plain, &[RELEASE], "1 of them releases");
     assert_found(&release, &[PLAIN], "0 of them releases");
     assert_found(&plain, &[PLAIN, RELEASE], "not 2 commits");
+    // svc 0
+    let svc = plain.with_body(&0xd400_0001_u32.to_le_bytes());
+    assert_clean(&svc, &[CALL]);
+    assert_found(&svc, &[PLAIN], "other system calls");
+    assert_found(&plain, &[CALL], "other system calls");
     for (fault, instruction) in [
         ("fence", 0xd503_3bbf_u32), // dmb ish
         ("fence", 0xd503_39bf),     // dmb ishld
@@ -293,6 +318,10 @@ fn it_finds_wrong_orders_on_x86_64() {
     let plain = Sketch::good(Arch::X86_64);
     assert_clean(&plain, &[PLAIN]);
     assert_clean(&plain, &[RELEASE]);
+    let syscall = plain.with_body(&[0x0f, 0x05]);
+    assert_clean(&syscall, &[CALL]);
+    assert_found(&syscall, &[RELEASE], "other system calls");
+    assert_found(&plain, &[CALL], "other system calls");
     // lock inc qword ptr [rcx]; xchg [rcx], rax
     assert_found(&plain.with_body(&[0xf0, 0x48, 0xff, 0x01]), &[RELEASE], "atomic");
     assert_found(&plain.with_body(&[0x48, 0x87, 0x01]), &[RELEASE], "atomic");

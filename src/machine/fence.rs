@@ -21,6 +21,8 @@ use crate::sync::{Ordering, fence};
 
 #[cfg(stillpoint_loom)]
 pub(crate) use crate::rseq::model::{broadcast, broadcast_to, light_of_broadcast, loses_aborts};
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(stillpoint_loom)))]
+pub(crate) use kernel::release;
 #[cfg(not(stillpoint_loom))]
 pub(crate) use kernel::{broadcast, broadcast_to, broadcasts, light_of_broadcast, loses_aborts};
 
@@ -120,7 +122,7 @@ mod kernel {
     }
 
     /// The first two numbers of the kernel's release; 0 for what is not there.
-    fn release() -> [u32; 2] {
+    pub(crate) fn release() -> [u32; 2] {
         let mut name = std::mem::MaybeUninit::<libc::utsname>::zeroed();
         // SAFETY: all-zero names are valid, and the call fills in others. Byte strings that end in
         // 0.

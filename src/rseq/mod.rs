@@ -17,18 +17,20 @@
 //! * [`ring`]: the sequences that append to a ring of a CPU.
 //! * [`slot`]: the sequence by which a reader claims a slot for a lock.
 //! * [`stack`]: sequences on a list of nodes that each CPU has.
+//! * [`syscall`]: a test and a system call in one; this one's last instruction is no store.
 //! * [`wait`]: the sequence by which a thread waits for a lock.
 //! * [`word`]: sequences on one word of a CPU.
 //!
 //! The text of every sequence is in `asm/`, one folder per architecture; `section.rs` puts a
 //! text between its descriptor and its landing. Elsewhere `asm!` only loads: in `area` and `ids`.
 //!
-//! The kernel reads a thread's descriptor whenever it comes back from a preemption or a signal, long
-//! after the section: a shared object with sequences must not be unloaded while threads live
+//! The kernel reads a thread's descriptor whenever it comes back from a preemption or a signal,
+//! long after the section: a shared object with sequences must not be unloaded while threads live
 //! that ran them (link it with `-z nodelete`).
 //!
-//! What user space may write into the area: `rseq_cs`, by the prologue of a section, and the byte that
-//! asks for a longer time slice, where that was enabled. Nothing else, ever: newer kernels kill a process that writes the fields they own.
+//! What user space may write into the area: `rseq_cs`, by the prologue of a section, and the byte
+//! that asks for a longer time slice, where that was enabled. Nothing else, ever: newer kernels kill
+//! a process that writes the fields they own.
 
 pub(crate) mod abi;
 pub mod area;
@@ -40,6 +42,8 @@ pub mod reader;
 pub mod ring;
 pub mod slot;
 pub mod stack;
+#[cfg(not(stillpoint_loom))]
+pub mod syscall;
 pub mod wait;
 pub mod word;
 

@@ -148,6 +148,8 @@ pub enum Mutant {
     RelaxedEntry,
     /// A map frees a table that was moved without a grace period.
     TableAtOnce,
+    /// The flag is tested before the section that ends with a system call begins.
+    FlagOutsideSection,
     /// A section's commit stands one instruction behind its end.
     LateCommit,
     /// The kernel aborts no section. Some kernels are so: the self-test must find it.

@@ -26,7 +26,9 @@ mod lists;
 mod sequences;
 
 use arena::{Arena, Place};
-use child::{Child, instructions};
+pub(crate) use arena::{Descriptor, remember_planted};
+pub(crate) use child::Child;
+use child::instructions;
 pub(crate) use sequences::{SEQUENCES, Sequence};
 use std::io;
 use std::ops::Range;
@@ -34,7 +36,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use stillpoint::rseq::area::ensure_registered;
 
 /// No wrapper around a sequence is longer than this.
-const LONGEST: u64 = 4096;
+pub(crate) const LONGEST: u64 = 4096;
 
 /// What the adversary does at a stop, besides committing.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,14 @@ pub(crate) fn trace(sequence: &Sequence) -> Option<Outcome> {
     }
 }
 
+/// The addresses of a sequence's instructions: the two that plant its descriptor, those of the
+/// section, and the one behind it.
+pub(crate) fn stops(entry: u64, descriptor: &Descriptor) -> Vec<u64> {
+    let code = instructions(entry, descriptor.start + descriptor.length);
+    let first = code.iter().position(|&at| at == descriptor.start);
+    code[first.expect("start is an instruction") - 2..].to_vec()
+}
+
 fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     let arena = Arena::map(sequence.commits_to)?;
     // SAFETY: the child runs only `serve`, which neither allocates nor takes locks.
@@ -81,7 +91,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
         return Err(io::Error::last_os_error());
     }
     if pid == 0 {
-        arena.serve(sequence.attempt);
+        arena.serve(sequence);
     }
     let child = Child { pid };
     if let Err(e) = child.wait() {
@@ -105,10 +115,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     };
     let section = descriptor.start..descriptor.start + descriptor.length;
     let (start, end) = (section.start, section.end);
-    let code = instructions(entry, end);
-    let first = code.iter().position(|&at| at == start).expect("start is an instruction");
-    // The section proper, the instruction behind it, and the two that plant its descriptor.
-    let stops: Vec<u64> = code[first - 2..].to_vec();
+    let stops = stops(entry, &descriptor);
     let cpus = cpus::allowed();
 
     let mut outcome = Outcome { stops: 0, inside: 0, failures: Vec::new() };
@@ -171,7 +178,8 @@ fn try_stop(
         let here = child.cpu()?;
         let there = cpus.iter().copied().find(|&cpu| cpu != here).unwrap_or(here);
         child.move_to(&[there]);
-        if !committed && !matches!(place, Place::InLeaf(_)) {
+        // Neither a reader's nor the kernel's count is of a CPU.
+        if !committed && !matches!(place, Place::InLeaf(_) | Place::Bell) {
             lands_on = Some((there, arena.sum_of(there, lands_in, place) + 1));
         }
     }

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 const NOP: u32 = 0xd503_201f;
 const YIELD: u32 = 0xd503_203f;
+/// `svc 0`.
+const SVC: u32 = 0xd400_0001;
 
 /// A signed field of `bits` bits, the lowest of them at `shift`.
 fn field(word: u32, shift: u32, bits: u32) -> i64 {
@@ -76,6 +78,8 @@ fn kind(at: u64, word: u32) -> Kind {
         Kind::Nop
     } else if word == YIELD {
         Kind::Harmless
+    } else if word == SVC {
+        Kind::Call
     } else if is(0xfc00_0000, 0x1400_0000) {
         branch(0, 26) // b
     } else if is(0xff00_0010, 0x5400_0000) || is(0x7e00_0000, 0x3400_0000) {

@@ -304,6 +304,8 @@ enum Kind {
     Reserve,
     /// A store that is atomic with a load: a section may end with one.
     Locked,
+    /// A system call: in a section, its last instruction.
+    Call,
     /// A direct branch.
     Branch(u64),
     /// Must not stand in a section.
@@ -321,6 +323,8 @@ pub(crate) enum Order {
     Nothing,
     /// Of a section's end: an atomic addition, in a section whose loads acquire.
     Locked,
+    /// A system call.
+    Call,
 }
 
 /// A section while its instructions are read.
@@ -342,7 +346,7 @@ impl Code<'_> {
         if self.committed {
             fault("instruction behind a store".to_owned());
         }
-        self.committed |= matches!(kind, Kind::Store(_) | Kind::Locked);
+        self.committed |= matches!(kind, Kind::Store(_) | Kind::Locked | Kind::Call);
         self.reserved |= kind == Kind::Reserve;
         if kind == Kind::Locked && !last || last && self.reserved && kind != Kind::Locked {
             fault("atomic".to_owned());
@@ -355,7 +359,8 @@ impl Code<'_> {
                 fault(format!("branch to {to:#x}"));
             }
             Kind::Last if !last => fault("the last load is not the last instruction".to_owned()),
-            Kind::Store(_) | Kind::Nop | Kind::Last | Kind::Locked => {}
+            Kind::Call if !last => fault("call, system call, return or trap".to_owned()),
+            Kind::Store(_) | Kind::Nop | Kind::Last | Kind::Locked | Kind::Call => {}
             _ if last => fault("the last instruction commits nothing".to_owned()),
             _ => {}
         }

@@ -67,6 +67,9 @@ pub(crate) fn faults(image: &Image, claim: &Claim) -> Vec<String> {
         let claimed = claim.commits.iter().filter(|claimed| **claimed == order).count();
         claimed == commits.iter().filter(|(_, found)| *found == order).count()
     };
+    if !others(Order::Call) {
+        faults.push(format!("{}: {commits:x?}, other system calls", claim.function));
+    }
     if (commits.len(), found) != (claim.commits.len(), count)
         || !others(Order::Nothing)
         || !others(Order::Locked)
@@ -96,6 +99,7 @@ fn accesses(image: &Image, section: &Range<u64>) -> Accesses {
             Kind::Store(order) => accesses.stores.push((at.start, order)),
             Kind::Locked => accesses.stores.push((at.start, Order::Locked)),
             Kind::Last => accesses.last = Some(at.start),
+            Kind::Call => accesses.stores.push((at.start, Order::Call)),
             _ => {}
         }
     }

@@ -56,6 +56,9 @@ fn kind(instruction: &Instruction, info: &mut InstructionInfoFactory) -> Kind {
     if instruction.is_invalid() {
         return Kind::Forbidden("no instruction");
     }
+    if instruction.mnemonic() == Mnemonic::Syscall {
+        return Kind::Call;
+    }
     match instruction.flow_control() {
         FlowControl::Next => {}
         FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {

@@ -2,12 +2,14 @@
 
 use super::leaves::{Leaves, Read};
 use super::lists::{self, Act, Lists};
+use super::sequences::Sequence;
 use std::io;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use stillpoint::rseq::area::thread_area;
 use stillpoint::rseq::part::{self, STRIDE};
 use stillpoint::rseq::reader::{Gate, Line, Phase};
 use stillpoint::rseq::slot::{SlotLine, Table};
+use stillpoint::rseq::syscall::Call;
 
 pub(super) const CPUS: usize = lists::CPUS;
 /// Lines the adversary commits on: the child runs on low-numbered CPUs, or the test is weaker.
@@ -30,6 +32,12 @@ pub(super) struct Arena {
     pub(super) table: Table,
     /// The id to claim slots for: that of the current phase.
     pub(super) slot_gate: AtomicU64,
+    /// An `eventfd` that system calls ring, and what was read from it.
+    bell: libc::c_int,
+    rung: AtomicU64,
+    /// What the sections that end with a system call look at.
+    pub(super) flag: AtomicU32,
+    pub(super) slot: AtomicUsize,
     /// Operations the child completed, attempts it made.
     pub(super) done: AtomicU64,
     pub(super) attempts: AtomicU64,
@@ -56,11 +64,11 @@ impl Part {
 /// `struct rseq_cs`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     version: u32,
     flags: u32,
-    pub(super) start: u64,
-    pub(super) length: u64,
+    pub(crate) start: u64,
+    pub(crate) length: u64,
     abort: u64,
 }
 
@@ -79,8 +87,10 @@ pub(super) enum Place {
     Slot,
     /// What is read; of no CPU.
     InLeaf(Read),
+    /// The kernel: the `eventfd` counts calls, of whatever CPU.
+    Bell,
 }
-pub(super) use Place::{Head, InLeaf, InList, InPart, Slot, Word};
+pub(super) use Place::{Bell, Head, InLeaf, InList, InPart, Slot, Word};
 
 /// The id that stands for a phase.
 pub(super) fn id(phase: usize) -> u64 {
@@ -105,14 +115,18 @@ impl Arena {
             let p = p.cast::<Arena>();
             (&raw mut (*p).act).write(match place {
                 InList(act) => act,
-                Word(_) | InPart | Head | Slot | InLeaf(_) => Act::Push,
+                Word(_) | InPart | Head | Slot | InLeaf(_) | Bell => Act::Push,
             });
             (&raw mut (*p).read).write(match place {
                 InLeaf(read) => read,
-                Word(_) | InPart | Head | Slot | InList(_) => Read::Copy(1),
+                Word(_) | InPart | Head | Slot | InList(_) | Bell => Read::Copy(1),
             });
+            (&raw mut (*p).bell).write(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC));
             &*p
         };
+        if arena.bell < 0 {
+            return Err(io::Error::last_os_error());
+        }
         arena.gate.phase.store((&raw const arena.lines[1].phases[0]).cast_mut(), SeqCst);
         arena.gate.slots.store(CPUS as u32, SeqCst);
         arena.table.lines.store((&raw const arena.slot_lines).cast_mut().cast(), SeqCst);
@@ -126,6 +140,21 @@ impl Arena {
         arena.slot_gate.store(id(0), SeqCst);
         arena.reset();
         Ok(arena)
+    }
+
+    /// The system call that rings.
+    pub(super) fn ring(&self) -> Call {
+        static ONCE: u64 = 1;
+        let arguments = [self.bell as usize, (&raw const ONCE) as usize, 8, 0, 0, 0];
+        Call { number: libc::SYS_write, arguments }
+    }
+
+    /// How often it rang.
+    fn rung(&self) -> u64 {
+        let mut new = 0_u64;
+        // SAFETY: a buffer of eight bytes.
+        let read = unsafe { libc::read(self.bell, (&raw mut new).cast(), 8) };
+        self.rung.fetch_add(if read == 8 { new } else { 0 }, SeqCst) + new
     }
 
     pub(super) fn phase(&self) -> usize {
@@ -153,7 +182,7 @@ impl Arena {
     pub(super) fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot | InPart | InList(_) | InLeaf(_) | Head => 0,
+            Slot | InPart | InList(_) | InLeaf(_) | Head | Bell => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -165,7 +194,8 @@ impl Arena {
             InPart | Head => self.parts[cpu].0[phase].load(SeqCst),
             InList(act) if phase == 0 => self.lists.count(cpu, act),
             InLeaf(read) if phase == 0 && cpu == 0 => self.leaves.count(read),
-            InList(_) | InLeaf(_) => 0,
+            Bell if cpu == 0 && phase == 0 => self.rung(),
+            InList(_) | InLeaf(_) | Bell => 0,
             Slot => {
                 let slots = self.slot_lines[cpu].slots.iter();
                 slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
@@ -189,6 +219,11 @@ impl Arena {
                 }
                 InList(act) => self.lists.interfere(cpu, act),
                 InLeaf(_) => {}
+                Bell => {
+                    let Call { number, arguments: [bell, once, length, ..] } = self.ring();
+                    // SAFETY: as the child makes it.
+                    unsafe { libc::syscall(number, bell, once, length) };
+                }
                 Head => {
                     let count = self.parts[cpu].0[phase].load(SeqCst);
                     for word in self.parts[cpu].record(count) {
@@ -214,7 +249,8 @@ impl Arena {
     }
 
     /// The child: one operation, stop, one operation, stop.
-    pub(super) fn serve(&self, attempt: extern "C" fn(&Arena) -> bool) -> ! {
+    pub(super) fn serve(&self, sequence: &Sequence) -> ! {
+        let attempt = sequence.attempt;
         // SAFETY: system calls without memory; the child never returns to the parent's code.
         unsafe {
             if libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) != 0 {
@@ -227,15 +263,27 @@ impl Arena {
                         break;
                     }
                 }
-                // A preemption in between clears it; then the last one seen is as good.
-                let area = thread_area().cast::<u8>();
-                let planted = area.add(8).cast::<*mut Descriptor>().read_volatile();
-                if !planted.is_null() {
-                    self.descriptor.store(planted, SeqCst);
+                if matches!(sequence.commits_to, Bell) {
+                    // A strict kernel clears it behind each system call: once more, and turned
+                    // away.
+                    self.flag.store(1, SeqCst);
+                    attempt(self);
+                    self.flag.store(0, SeqCst);
                 }
+                remember_planted(&self.descriptor);
                 self.done.fetch_add(1, SeqCst);
                 libc::raise(libc::SIGSTOP);
             }
         }
+    }
+}
+
+/// Stores the descriptor that the calling thread planted last.
+pub(crate) fn remember_planted(to: &AtomicPtr<Descriptor>) {
+    // SAFETY: the calling thread's own area.
+    let planted = unsafe { thread_area().byte_add(8).cast::<*mut Descriptor>().read_volatile() };
+    // A preemption in between clears it; then the last one seen is as good.
+    if !planted.is_null() {
+        to.store(planted, SeqCst);
     }
 }

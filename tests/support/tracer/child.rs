@@ -6,8 +6,8 @@ use std::io;
 use stillpoint::rseq::area::thread_area;
 
 /// A stopped child under trace.
-pub(super) struct Child {
-    pub(super) pid: libc::pid_t,
+pub(crate) struct Child {
+    pub(crate) pid: libc::pid_t,
 }
 
 impl Drop for Child {
@@ -65,12 +65,17 @@ mod cpu {
 
 /// What each libc takes for a number of `ptrace`.
 #[cfg(not(target_env = "musl"))]
-type Request = libc::c_uint;
+pub(crate) type Request = libc::c_uint;
 #[cfg(target_env = "musl")]
-type Request = libc::c_int;
+pub(crate) type Request = libc::c_int;
 
 impl Child {
-    fn trace(request: Request, pid: libc::pid_t, address: u64, data: u64) -> io::Result<u64> {
+    pub(crate) fn trace(
+        request: Request,
+        pid: libc::pid_t,
+        address: u64,
+        data: u64,
+    ) -> io::Result<u64> {
         // SAFETY: a request on our own stopped child; requests that write to our memory are
         // not made through here.
         let r = unsafe {
@@ -81,7 +86,7 @@ impl Child {
         if r == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(r as u64) }
     }
 
-    pub(super) fn wait(&self) -> io::Result<i32> {
+    pub(crate) fn wait(&self) -> io::Result<i32> {
         let mut status = 0;
         // SAFETY: our own child; `status` is a live local.
         if unsafe { libc::waitpid(self.pid, &mut status, 0) } != self.pid {
@@ -94,7 +99,12 @@ impl Child {
     }
 
     pub(super) fn resume(&self) -> io::Result<i32> {
-        Child::trace(libc::PTRACE_CONT, self.pid, 0, 0)?;
+        self.resume_with(0)
+    }
+
+    /// Lets the child go on, with a signal, to its next stop.
+    pub(crate) fn resume_with(&self, signal: libc::c_int) -> io::Result<i32> {
+        Child::trace(libc::PTRACE_CONT, self.pid, 0, signal as u64)?;
         self.wait()
     }
 
@@ -110,7 +120,7 @@ impl Child {
     }
 
     /// Lets the child run to `address`, and back up to it.
-    pub(super) fn run_to(&self, address: u64) -> io::Result<()> {
+    pub(crate) fn run_to(&self, address: u64) -> io::Result<()> {
         let text = Child::trace(libc::PTRACE_PEEKTEXT, self.pid, address, 0)?;
         let broken = (text & !cpu::MASK) | cpu::BREAKPOINT;
         Child::trace(libc::PTRACE_POKETEXT, self.pid, address, broken)?;

@@ -1,7 +1,7 @@
 //! The sequences that are traced.
 
 use super::arena::Arena;
-use super::arena::Place::{self, Head, InLeaf, InList, InPart, Slot, Word};
+use super::arena::Place::{self, Bell, Head, InLeaf, InList, InPart, Slot, Word};
 use super::leaves::Read;
 use super::lists::Act;
 use std::mem::MaybeUninit;
@@ -12,6 +12,7 @@ use stillpoint::rseq::part;
 use stillpoint::rseq::reader::{Mark, enter, leave, leave_here};
 use stillpoint::rseq::ring::{self, Record};
 use stillpoint::rseq::slot::claim;
+use stillpoint::rseq::syscall::{armed, unless};
 use stillpoint::rseq::wait::{HELD, Watched, watch};
 use stillpoint::rseq::word::{add, replace};
 
@@ -35,7 +36,12 @@ const fn leaf(name: &'static str, read: Read, attempt: extern "C" fn(&Arena) -> 
     Sequence { name, attempt, commits_to: InLeaf(read), follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 25] = [
+/// Of one whose last instruction is a system call.
+const fn calls(name: &'static str, attempt: extern "C" fn(&Arena) -> bool) -> Sequence {
+    Sequence { name, attempt, commits_to: Bell, follows_phase: false }
+}
+
+pub(crate) const SEQUENCES: [Sequence; 27] = [
     leaf("leaf_1", Read::Copy(1), attempt_read::<1>),
     leaf("leaf_2", Read::Copy(2), attempt_read::<2>),
     leaf("leaf_4", Read::Copy(4), attempt_read::<4>),
@@ -46,6 +52,8 @@ pub(crate) const SEQUENCES: [Sequence; 25] = [
     leaf("leaf_many", Read::Copy(34), attempt_read::<34>),
     leaf("leaf_many", Read::Copy(40), attempt_read::<40>),
     leaf("retain", Read::Retain, attempt_retain),
+    calls("syscall_unless", attempt_unless),
+    calls("syscall_armed", attempt_armed),
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),
     on_list("stack_take", Act::Take, attempt_take),
@@ -111,6 +119,19 @@ extern "C" fn attempt_read<const WORDS: usize>(arena: &Arena) -> bool {
 #[inline(never)]
 extern "C" fn attempt_retain(arena: &Arena) -> bool {
     arena.leaves.retain()
+}
+
+#[inline(never)]
+extern "C" fn attempt_unless(arena: &Arena) -> bool {
+    // SAFETY: writes a word of ours to the `eventfd`.
+    unsafe { unless(&arena.flag, &arena.ring()) == Some(8) }
+}
+
+#[inline(never)]
+extern "C" fn attempt_armed(arena: &Arena) -> bool {
+    arena.slot.store(arena.flag.load(SeqCst) as usize, SeqCst);
+    // SAFETY: as above; nobody else stores to the slot.
+    unsafe { armed(&arena.slot, 7, &arena.ring()) == Some(8) && arena.slot.load(SeqCst) == 7 }
 }
 
 #[inline(never)]

@@ -67,6 +67,7 @@ const TESTS: &[&str] = &[
     "machine",
     "instructions",
     "abort_points",
+    "interrupt",
     "rcu",
     "percpu",
     "percpu_stress",
