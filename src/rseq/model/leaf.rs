@@ -26,10 +26,10 @@ impl<T: Copy> Area<T> {
     pub fn new(value: T) -> Area<T> {
         assert!(size_of::<T>().is_multiple_of(WORD) && align_of::<T>() == align_of::<u64>());
         let first = (&raw const value).cast::<u64>();
-        // SAFETY: within the value, as the models use it.
         let word = |at| {
             // Whoever is not ordered behind the store may find what was there before.
             let word = AtomicU64::new(FREED);
+            // SAFETY: within the value.
             word.store(unsafe { first.add(at).read() }, Ordering::Relaxed);
             word
         };
