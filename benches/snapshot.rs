@@ -13,8 +13,10 @@
 //! | `handle` | load an owned handle, look at the value, drop the handle |
 //! | `write_8`, `write_256` | replace the value, with nobody else there |
 //!
-//! A value of eight bytes stays in a register; larger ones must be in the reader's memory in the end,
-//! all of them. Criterion measures one implementation after the other; the summary interleaves them and
+//! A value of eight bytes stays in a register; larger ones must be in the reader's memory in the
+//! end,
+//! all of them. Criterion measures one implementation after the other; the summary interleaves
+//! them and
 //! is what we quote.
 
 #[path = "common/claims.rs"]

@@ -1,4 +1,5 @@
-//! `Shared`, `SharedOption`, `Handle` and `Cache`: what they promise, on whatever tier the process has.
+//! `Shared`, `SharedOption`, `Handle` and `Cache`: what they promise, on whatever tier the process
+//! has.
 
 #![cfg(target_os = "linux")]
 

@@ -1,6 +1,7 @@
 //! Leaf readers and owners of handles under stress, on every tier that this process has.
 //!
-//! Two seconds a tier; `STILLPOINT_STRESS_SECONDS=3600 cargo test --release --test snapshot_stress` for
+//! Two seconds a tier; `STILLPOINT_STRESS_SECONDS=3600 cargo test --release --test
+//! snapshot_stress` for
 //! more.
 
 #![cfg(target_os = "linux")]

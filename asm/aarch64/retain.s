@@ -1,4 +1,5 @@
-// Add one to the word at the address in {cell}, atomically: others count there too.  Result: {mark},
+// Add one to the word at the address in {cell}, atomically: others count there too.  Result:
+// {mark},
 // the address.  It is negative where nobody may count, and so is the CPU number of a thread that is
 // not registered: one test for both.  The first load acquires, as in leaf_1.s.
 // The exclusive store is the commit. It may find that another processor was there: then nothing

@@ -1,4 +1,5 @@
-// Copy {n} + 64 bytes to {to}, a buffer of the caller's that nobody else looks at, as leaf_1.s reads
+// Copy {n} + 64 bytes to {to}, a buffer of the caller's that nobody else looks at, as leaf_1.s
+// reads
 // a word; {n} is 16 or more, and a multiple of it.  From the end to the beginning, 64 bytes at a
 // time; the last two times may overlap.  Result: {d}, the last 16 of the first 64 bytes, which are
 // not stored: the section ends with a load.

@@ -1,6 +1,7 @@
 //! The stress test of leaf reads and handles finds what it is for.
 //!
-//! Each mutant runs in a process of its own. What needs a kernel that loses aborts, or weak memory, is
+//! Each mutant runs in a process of its own. What needs a kernel that loses aborts, or weak
+//! memory, is
 //! the models' to find.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -33,7 +34,8 @@ macro_rules! caught {
                 if !$tiers.contains(&tier) {
                     return println!("SKIPPED {}: on tier {tier}", stringify!($name));
                 }
-                assert!(!outcome(stringify!($name), Mutant::$mutant, stressed).success(), "not caught");
+                let outcome = outcome(stringify!($name), Mutant::$mutant, stressed);
+                assert!(!outcome.success(), "not caught");
             }
         )*
     };

@@ -1,6 +1,7 @@
 //! Counted handles to shared values.
 //!
-//! Why not `Arc`: the [sequence](crate::rseq::leaf::retain) that takes a reference adds to the count
+//! Why not `Arc`: the [sequence](crate::rseq::leaf::retain) that takes a reference adds to the
+//! count
 //! at an address that it has just loaded, so it must know where the count is; and a cell gives its
 //! reference back behind a grace period, for which a callback's header is wanted. No crate's `Arc`
 //! says where its count is, nor has room for a header.
@@ -22,7 +23,7 @@
 
 use super::bins::{Header, Kind};
 use super::domain::Domain;
-use crate::sync::{AtomicU32, AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, offset_of};
@@ -32,8 +33,10 @@ use std::{cmp, fmt, hash};
 
 /// An owned, counted handle to a value, as `Arc` is; what a [`Shared`](super::Shared) cell gives.
 ///
-/// May be kept, sent to other threads, and held across `.await`: it is no guard, and holds up nobody.
-/// The value is dropped with its last handle. A cell that held the value has a handle of its own until
+/// May be kept, sent to other threads, and held across `.await`: it is no guard, and holds up
+/// nobody.
+/// The value is dropped with its last handle. A cell that held the value has a handle of its own
+/// until
 /// some grace periods after it was replaced.
 ///
 /// An allocation of 40 bytes and the value; no weak handles. Cloning and dropping cost one atomic
@@ -194,7 +197,8 @@ impl<T> Handle<T> {
     /// assert_eq!(*other, 2);
     /// ```
     pub fn get_mut(this: &mut Handle<T>) -> Option<&mut T> {
-        // Acquire: partners are the releases of those who gave theirs back. A cell has a reference as
+        // Acquire: partners are the releases of those who gave theirs back. A cell has a reference
+        // as
         // long as anybody can count himself in through it, so nobody can.
         (this.inner().count.load(Ordering::Acquire) == 1)
             // SAFETY: the only handle, borrowed exclusively.
@@ -222,7 +226,8 @@ impl<T> Handle<T> {
         Ok(unsafe { Box::from_raw(this.into_raw()) }.value)
     }
 
-    /// The value itself, if this is the last handle. Of several threads that give theirs at the same
+    /// The value itself, if this is the last handle. Of several threads that give theirs at the
+    /// same
     /// time, one gets it.
     ///
     /// # Examples
@@ -246,11 +251,13 @@ impl<T> Handle<T> {
     ///
     /// Once for each handle, which is not used any more.
     unsafe fn give_back(&self) -> bool {
-        // Release: partner is the fence of the last one.
+        // Release: partner is the acquire of the last one.
         if self.inner().count.fetch_sub(1, Ordering::Release) != 1 {
             return false;
         }
-        fence(Ordering::Acquire);
+        // Acquire: partners are the releases of all others. The load could be a fence, if
+        // ThreadSanitizer understood those.
+        self.inner().count.load(Ordering::Acquire);
         true
     }
 
@@ -276,7 +283,8 @@ impl<T: Send + Sync + 'static> Handle<T> {
             return domain.retire(self);
         }
         let inner = self.into_raw();
-        // SAFETY: the header was free and is ours now; it stands for the reference, by its kind, and
+        // SAFETY: the header was free and is ours now; it stands for the reference, by its kind,
+        // and
         // any thread may drop what is left of the value.
         unsafe { domain.defer_raw(&raw mut (*inner).header) };
     }

@@ -2,7 +2,8 @@
 //!
 //! # State
 //!
-//! The address of what a [`Handle`](super::Handle) points at, one of whose references is the cell's;
+//! The address of what a [`Handle`](super::Handle) points at, one of whose references is the
+//! cell's;
 //! [nowhere](crate::rseq::leaf::nowhere) if there is none. Below tier `Rseq` the address is
 //! [closed](crate::rseq::leaf).
 //!
@@ -13,11 +14,13 @@
 //!
 //! # Why the count is there, and not 0
 //!
-//! Who replaces the address gives the cell's reference back only behind two grace periods that began
+//! Who replaces the address gives the cell's reference back only behind two grace periods that
+//! began
 //! after that. Before these have ended, the count has that reference in it. Behind them no
 //! section adds any more that found the old address, by the broadcasts, and nobody under a guard
 //! does; the argument is that of [`super::snapshot`], and here as there one broadcast would be
-//! enough if kernels before 6.18 lost none of its aborts. A reference that was added before is its owner's,
+//! enough if kernels before 6.18 lost none of its aborts. A reference that was added before is its
+//! owner's,
 //! and has nothing to do with grace periods any more.
 //!
 //! # Orderings
@@ -27,6 +30,12 @@
 //! | address | acquire | the exchange that published it |
 //! | exchange | acquire, release | both; and the exchange that published what it takes out |
 //! | count, up | relaxed | the cell's reference keeps it from 0 |
+
+mod cache;
+mod full;
+
+pub use cache::Cache;
+pub use full::Shared;
 
 use super::domain::Domain;
 use super::handle::{Handle, Inner};
@@ -38,53 +47,6 @@ use crate::sync::{AtomicPtr, Ordering, const_unless_modelled};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
-
-/// A cell whose value is handed out in owned, counted handles: what `ArcSwap` is for.
-///
-/// A [`Handle`] may be kept for as long as one likes, sent to other threads and held across
-/// `.await`. Loading one costs a restartable section with one atomic addition in it, and dropping it
-/// another atomic instruction; threads that load at the same time share the line of the count. Who
-/// only looks is better off with [`RcuCell`](super::RcuCell), who copies with
-/// [`SnapshotCell`](super::SnapshotCell); who looks often, with a [`Cache`].
-///
-/// Storing costs an allocation, if the value is new, and an atomic exchange; the cell's reference to
-/// the old value is given back after two grace periods, so a value that nobody has a handle
-/// to is dropped then, on whatever thread comes to it.
-///
-/// # Coming from `arc_swap`
-///
-/// The names are the same, `Arc` is [`Handle`], and both kinds of load give one. `ArcSwapOption` is
-/// [`SharedOption`]. Other than there, a value that was replaced is dropped some time later;
-/// [`rcu::barrier`](super::barrier) waits for that.
-///
-/// # Examples
-///
-/// ```
-/// use stillpoint::rcu::Shared;
-///
-/// let config = Shared::from_pointee(vec!["a", "b"]);
-/// let before = config.load();
-/// config.store(vec!["c"]);
-/// let other = std::thread::spawn(move || before.len()); // for as long as it takes
-/// assert_eq!(config.load()[0], "c");
-/// assert_eq!(other.join().unwrap(), 2);
-/// ```
-///
-/// A cell of what may not be shared between threads stays on its thread:
-///
-/// ```compile_fail,E0277
-/// use stillpoint::rcu::Shared;
-/// let cell = Shared::from_pointee(std::cell::Cell::new(1));
-/// std::thread::spawn(move || cell.load());
-/// ```
-///
-/// ```
-/// use stillpoint::rcu::Shared;
-/// let cell = Shared::from_pointee(1);
-/// std::thread::spawn(move || cell.load());
-/// ```
-pub struct Shared<T, D: DomainRef = Global>(SharedOption<T, D>);
 
 /// A [`Shared`] cell that may be empty.
 ///
@@ -205,7 +167,8 @@ impl<T, D: DomainRef> SharedOption<T, D> {
     /// A handle to the current value, if there is one.
     ///
     /// One restartable section that ends with an atomic addition. Never blocks; begins again only
-    /// if the kernel aborted it; after eight times, and where there are no sequences, it is an atomic
+    /// if the kernel aborted it; after eight times, and where there are no sequences, it is an
+    /// atomic
     /// addition under a guard. Async-signal-safe, as dropping the handle is not.
     ///
     /// # Examples
@@ -214,7 +177,8 @@ impl<T, D: DomainRef> SharedOption<T, D> {
     #[inline(always)]
     pub fn load(&self) -> Option<Handle<T>> {
         // SAFETY: an open address is that of an `Inner`, which begins with its count. The cell's
-        // reference is in that count, and is given back after two broadcasts of tier `Rseq`: see the
+        // reference is in that count, and is given back after two broadcasts of tier `Rseq`: see
+        // the
         // module's head.
         match unsafe { leaf::retain(&self.address) } {
             // SAFETY: just counted for us.
@@ -350,7 +314,8 @@ impl<T: Send + Sync + 'static, D: DomainRef> SharedOption<T, D> {
         Some(ours)
     }
 
-    /// Replaces the handle if it is to the same value in the same place as `current`, or if there is
+    /// Replaces the handle if it is to the same value in the same place as `current`, or if there
+    /// is
     /// none and `current` is `None`; gives the one that was there.
     ///
     /// # Examples
@@ -466,279 +431,5 @@ impl<T> From<Option<Handle<T>>> for SharedOption<T> {
 impl<T: fmt::Debug, D: DomainRef> fmt::Debug for SharedOption<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SharedOption").field(&self.load()).finish()
-    }
-}
-
-impl<T> Shared<T> {
-    /// A cell of the global domain: of a handle, or of a value. Allocates in the latter case.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::{Handle, Shared};
-    /// let handle = Handle::new(1);
-    /// let cell = Shared::new(handle.clone());
-    /// assert!(Handle::ptr_eq(&cell.load(), &handle));
-    /// ```
-    pub fn new(handle: impl Into<Handle<T>>) -> Shared<T> {
-        Shared::new_in(handle, Global)
-    }
-
-    /// As [`new`](Shared::new), of a value.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(*stillpoint::rcu::Shared::from_pointee(1).load(), 1);
-    /// ```
-    pub fn from_pointee(value: T) -> Shared<T> {
-        Shared::new(value)
-    }
-}
-
-impl<T, D: DomainRef> Shared<T, D> {
-    /// A cell of a domain of one's own.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::{Domain, Shared};
-    /// static DOMAIN: Domain = Domain::new();
-    /// let cell = Shared::new_in(1, &DOMAIN);
-    /// assert_eq!(*cell.load(), 1);
-    /// ```
-    pub fn new_in(handle: impl Into<Handle<T>>, domain: D) -> Shared<T, D> {
-        Shared(SharedOption::new_in(Some(handle.into()), domain))
-    }
-
-    /// The domain that old references wait in.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::{Domain, Shared};
-    /// assert!(std::ptr::eq(Shared::new(1).domain(), Domain::global()));
-    /// ```
-    pub fn domain(&self) -> &Domain {
-        self.0.domain()
-    }
-
-    /// A handle to the current value.
-    ///
-    /// One restartable section that ends with an atomic addition. Never blocks; begins again only
-    /// if the kernel aborted it; after eight times, and where there are no sequences, it is an atomic
-    /// addition under a guard. Async-signal-safe, as dropping the handle is not.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let cell = stillpoint::rcu::Shared::from_pointee("value");
-    /// assert_eq!(*cell.load(), "value");
-    /// ```
-    #[inline(always)]
-    pub fn load(&self) -> Handle<T> {
-        some(self.0.load())
-    }
-
-    /// As [`load`](Shared::load): the name that `arc_swap` has for it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let cell = stillpoint::rcu::Shared::from_pointee("value");
-    /// assert_eq!(*cell.load_full(), "value");
-    /// ```
-    #[inline(always)]
-    pub fn load_full(&self) -> Handle<T> {
-        self.load()
-    }
-
-    /// The handle in the cell, by exclusive access.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::{Handle, Shared};
-    /// let handle = Shared::from_pointee(1).into_inner();
-    /// assert_eq!(Handle::try_unwrap(handle).unwrap(), 1);
-    /// ```
-    pub fn into_inner(self) -> Handle<T> {
-        some(self.0.into_inner())
-    }
-}
-
-/// What is in a cell that is never empty.
-#[inline(always)]
-fn some<T>(handle: Option<Handle<T>>) -> Handle<T> {
-    // SAFETY: a `Shared` is made full, and stores and swaps put handles in.
-    unsafe { handle.unwrap_unchecked() }
-}
-
-impl<T: Send + Sync + 'static, D: DomainRef> Shared<T, D> {
-    /// Replaces the value.
-    ///
-    /// Never waits; may be called with a guard alive, and by any number of threads at once. Whoever
-    /// loads later gets the new one. Not for signal handlers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let cell = stillpoint::rcu::Shared::from_pointee(1);
-    /// cell.store(2);
-    /// assert_eq!(*cell.load(), 2);
-    /// ```
-    pub fn store(&self, handle: impl Into<Handle<T>>) {
-        self.0.store(Some(handle.into()));
-    }
-
-    /// Replaces the value and gives a handle to the one before.
-    ///
-    /// As [`store`](Shared::store). For some grace periods the cell has another handle to the old
-    /// value.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let cell = stillpoint::rcu::Shared::from_pointee(1);
-    /// assert_eq!(*cell.swap(2), 1);
-    /// ```
-    pub fn swap(&self, handle: impl Into<Handle<T>>) -> Handle<T> {
-        some(self.0.swap(Some(handle.into())))
-    }
-
-    /// Replaces the value if it is the one, in the same place, that `current` is a handle to; gives a
-    /// handle to what was there.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::{Handle, Shared};
-    /// let cell = Shared::from_pointee(1);
-    /// let one = cell.load();
-    /// assert!(Handle::ptr_eq(&cell.compare_and_swap(&one, 2), &one));
-    /// assert_eq!(*cell.compare_and_swap(&one, 3), 2);
-    /// ```
-    pub fn compare_and_swap(&self, current: &Handle<T>, new: impl Into<Handle<T>>) -> Handle<T> {
-        some(self.0.compare_and_swap(Some(current), Some(new.into())))
-    }
-
-    /// Replaces the value with what `f` makes of it, again if another writer came first; gives a
-    /// handle to the one before.
-    ///
-    /// `f` runs under no guard. If it panics, nothing is replaced.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::Shared;
-    ///
-    /// let total = Shared::from_pointee(0);
-    /// std::thread::scope(|s| {
-    ///     for _ in 0..4 {
-    ///         s.spawn(|| total.rcu(|n| **n + 1));
-    ///     }
-    /// });
-    /// assert_eq!(*total.load(), 4);
-    /// ```
-    pub fn rcu<R: Into<Handle<T>>>(&self, mut f: impl FnMut(&Handle<T>) -> R) -> Handle<T> {
-        // Never empty: see `some`.
-        some(self.0.rcu(|current| current.map(&mut f)))
-    }
-}
-
-impl<T: Default> Default for Shared<T> {
-    fn default() -> Shared<T> {
-        Shared::from_pointee(T::default())
-    }
-}
-
-impl<T> From<Handle<T>> for Shared<T> {
-    fn from(handle: Handle<T>) -> Shared<T> {
-        Shared::new(handle)
-    }
-}
-
-impl<T> From<T> for Shared<T> {
-    fn from(value: T) -> Shared<T> {
-        Shared::from_pointee(value)
-    }
-}
-
-impl<T: fmt::Debug, D: DomainRef> fmt::Debug for Shared<T, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Shared").field(&*self.load()).finish()
-    }
-}
-
-/// A handle that is kept beside a cell, and looks each time whether it is still the current one.
-///
-/// Costs one load, and a comparison, as long as the value is the same. The old value lives until the
-/// next [`load`](Cache::load), or the end of the cache.
-///
-/// # Examples
-///
-/// ```
-/// use stillpoint::rcu::{Cache, Shared};
-///
-/// let cell = Shared::from_pointee(1);
-/// let mut cache = Cache::new(&cell);
-/// assert_eq!(**cache.load(), 1);
-/// cell.store(2);
-/// assert_eq!(**cache.load(), 2);
-/// ```
-#[derive(Debug)]
-pub struct Cache<C, T> {
-    cell: C,
-    held: Handle<T>,
-}
-
-impl<C, T, D> Cache<C, T>
-where
-    C: Deref<Target = Shared<T, D>>,
-    D: DomainRef,
-{
-    /// Beside a reference to a cell, or an `Arc` of one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use stillpoint::rcu::{Cache, Shared};
-    /// let cell = Arc::new(Shared::from_pointee(1));
-    /// let mut cache = Cache::new(cell.clone());
-    /// assert_eq!(**cache.load(), 1);
-    /// ```
-    pub fn new(cell: C) -> Cache<C, T> {
-        let held = cell.load();
-        Cache { cell, held }
-    }
-
-    /// The current value's handle.
-    ///
-    /// # Examples
-    ///
-    /// See [`Cache`].
-    #[inline]
-    pub fn load(&mut self) -> &Handle<T> {
-        // Relaxed: if it is the one we hold, what was to be acquired was when it was loaded. There is
-        // no ABA: the handle keeps its place.
-        let now = self.cell.0.address.load(Ordering::Relaxed);
-        if leaf::opened(now) != self.held.as_raw() {
-            self.held = self.cell.load();
-        }
-        &self.held
-    }
-
-    /// The cell.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use stillpoint::rcu::{Cache, Shared};
-    /// let cell = Shared::from_pointee(1);
-    /// assert!(std::ptr::eq(*Cache::new(&cell).cell(), &cell));
-    /// ```
-    pub fn cell(&self) -> &C {
-        &self.cell
     }
 }

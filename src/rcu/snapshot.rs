@@ -2,7 +2,8 @@
 //!
 //! # State
 //!
-//! The value that the cell was made with, which nobody changes, and an address: that of [nothing] as
+//! The value that the cell was made with, which nobody changes, and an address: that of [nothing]
+//! as
 //! long as that value counts, then that of a heap allocation, a callback's header and the value.
 //! Writers exchange the address and retire the old allocation through its own header.
 //!
@@ -13,7 +14,8 @@
 //! # Readers
 //!
 //! A *leaf read* is one restartable section: load the address, copy the words; it stores nothing,
-//! so nobody knows of it. Whoever cannot (the other word is in use, the thread is not registered, one
+//! so nobody knows of it. Whoever cannot (the other word is in use, the thread is not registered,
+//! one
 //! attempt after the other was aborted) reads under a guard of the cell's domain.
 //!
 //! # Why a copy is whole
@@ -29,7 +31,8 @@
 //! the broadcast of a process with one thread, and on a machine with one CPU: there nobody else
 //! runs. So behind the first of the two broadcasts no section has the old address any more, and
 //! behind the second not even one whose abort was lost, as kernels before 6.18 may; that is what
-//! `expel` in `src/machine/fence.rs` gives by the same means. No grace period waits for a section, so no reader can keep
+//! `expel` in `src/machine/fence.rs` gives by the same means. No grace period waits for a section,
+//! so no reader can keep
 //! memory from being freed, whatever happens to it.
 //!
 //! *Freed earlier*: by the end of the cell, or of the domain. Both are borrowed by whoever reads.
@@ -59,15 +62,19 @@ use std::mem::offset_of;
 /// A shared plain value, read by copying it out whole; without a guard, without a retry when
 /// somebody writes, and without storing anything that others see.
 ///
-/// [`get`](SnapshotCell::get) of a small value costs less than entering a read-side critical section
+/// [`get`](SnapshotCell::get) of a small value costs less than entering a read-side critical
+/// section
 /// does, and cannot hold up anybody: a reader that is stopped in the middle of it has no hold on
-/// the memory. Replacing costs an allocation and an atomic exchange; the old value's memory is freed
+/// the memory. Replacing costs an allocation and an atomic exchange; the old value's memory is
+/// freed
 /// after two grace periods, which writers of all cells of a domain, and everybody else who retires
-/// into it, share: some thousand values for one broadcast. Best for what is small and read much more
+/// into it, share: some thousand values for one broadcast. Best for what is small and read much
+/// more
 /// often than written: rates, thresholds, coordinates, a pair that must match.
 ///
 /// Where nobody can run restartable sequences ([`Tier`] below `Rseq`), and for values of
-/// more than 4096 bytes ([`leaf::LIMIT`](crate::rseq::leaf::LIMIT)), a read is a copy under a guard.
+/// more than 4096 bytes ([`leaf::LIMIT`](crate::rseq::leaf::LIMIT)), a read is a copy under a
+/// guard.
 ///
 /// `D` says which domain the old values wait in: the global one, a `&'static Domain`, an
 /// `Arc<Domain>`.
@@ -221,7 +228,8 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     /// A copy of the value.
     ///
     /// One restartable section, on x86-64 six instructions for up to eight bytes, none of them
-    /// atomic; if that was aborted eight times in a row, on a thread that cannot be registered, below
+    /// atomic; if that was aborted eight times in a row, on a thread that cannot be registered,
+    /// below
     /// tier `Rseq`, and in a cell that was never written to, some nanoseconds more. Never blocks,
     /// never fails; does not wait for writers, nor begin again because of them. Async-signal-safe.
     ///
@@ -235,7 +243,8 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     /// ```
     #[inline(always)]
     pub fn get(&self) -> T {
-        // SAFETY: it is nothing's, or that of an area which nobody writes to, and which is freed after
+        // SAFETY: it is nothing's, or that of an area which nobody writes to, and which is freed
+        // after
         // two broadcasts of tier `Rseq`: see the module's head.
         match unsafe { leaf::copy(&self.leaf) } {
             Some(value) => value,
@@ -330,7 +339,8 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
     /// Replaces the value with what `f` makes of it, again if another writer came first; gives the
     /// one before.
     ///
-    /// `f` runs inside a read-side critical section of the cell's domain: it must not wait for grace
+    /// `f` runs inside a read-side critical section of the cell's domain: it must not wait for
+    /// grace
     /// periods. If it panics, nothing is replaced.
     ///
     /// # Examples
@@ -386,7 +396,8 @@ impl<T: Copy, D: DomainRef> SnapshotCell<T, D> {
             let value = unsafe { self.value_at(found) };
             let Some(new) = f(value) else { return Err(value) };
             let new = Slot::into_address(Slot::boxed(new));
-            // As in `swap`. There is no ABA: what we found is not freed while the guard lives, and no
+            // As in `swap`. There is no ABA: what we found is not freed while the guard lives, and
+            // no
             // address is stored twice before it is; nor does a cell go back to the first value.
             match self.address().compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {

@@ -264,9 +264,12 @@ mod native {
         offset
     }
 
-    /// [`hoisted_offset`], or 0 if the calling thread is not registered, for sequences that do not look
-    /// themselves. It too may be moved out of loops: whoever is registered stays so until the thread's
-    /// last destructors, so an answer is right for as long as a function runs; 0 may be out of date,
+    /// [`hoisted_offset`], or 0 if the calling thread is not registered, for sequences that do not
+    /// look
+    /// themselves. It too may be moved out of loops: whoever is registered stays so until the
+    /// thread's
+    /// last destructors, so an answer is right for as long as a function runs; 0 may be out of
+    /// date,
     /// and means the cold path. (Programs that switch stacks, and go on with a function on another
     /// thread, must do that between registered threads only, as glibc's all are.)
     #[inline(always)]

@@ -12,8 +12,10 @@
 //! was running when the broadcast came to its CPU is either over, with all its loads behind it
 //! (the kernel's interrupt has a full barrier in it), or starts again; one that starts after the
 //! broadcast finds the new address. Kernels before 6.18 may lose the abort of a broadcast, and then
-//! the section reads freed memory: there it takes two broadcasts, as `expel` in `src/machine/fence.rs` sends. Those who
-//! retire into a [domain](crate::rcu::Domain) wait for two of its grace periods, each of which sends
+//! the section reads freed memory: there it takes two broadcasts, as `expel` in
+//! `src/machine/fence.rs` sends. Those who
+//! retire into a [domain](crate::rcu::Domain) wait for two of its grace periods, each of which
+//! sends
 //! one.
 //!
 //! # What Rust says
@@ -27,7 +29,8 @@
 //!
 //! # Counting in
 //!
-//! [`retain`] loads the address of a count and adds one to it, in one section whose last instruction
+//! [`retain`] loads the address of a count and adds one to it, in one section whose last
+//! instruction
 //! is the atomic addition. Whoever has replaced the address and sent the broadcast then knows that
 //! nobody adds to that count any more who does not own a part of it: a reference of the cell's
 //! is given back only then, so the count is not 0 whenever a section adds to it.
@@ -37,8 +40,10 @@
 //! A thread that is not registered is not aborted by anybody. [`retain`] looks in its section: an
 //! address that only those under a guard may follow is stored as its complement, which is
 //! negative, as no program's addresses are; so is the CPU number of a thread that is not
-//! registered; one test turns both away. [`copy`] does not look, since a test more would take a third
-//! of its time: whether the thread is registered is asked before, once in a loop, and a cell in which
+//! registered; one test turns both away. [`copy`] does not look, since a test more would take a
+//! third
+//! of its time: whether the thread is registered is asked before, once in a loop, and a cell in
+//! which
 //! sequences must not read holds the address of [`nothing`], where they may.
 
 #[cfg(not(stillpoint_loom))]
@@ -222,13 +227,17 @@ mod native {
             let pieces = read!($text, $o, $cell, vreg $($more)*);
             pieces
         }};
-        ($text:literal, $o:ident, $cell:ident, $class:ident $piece:ty, $($name:ident)+ $(, $tail:expr)?) => {{
+        (
+            $text:literal, $o:ident, $cell:ident, $class:ident $piece:ty, $($name:ident)+
+            $(, $tail:expr)?
+        ) => {{
             $(let $name: $piece;)+
             let mark: *mut ();
             let nothing: *mut () = super::nothing();
             // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
             // `rseq_cs` field. The text reads the cell and, at the address that it finds there, as
-            // many words as the caller's type has in an `Area`; it stores nothing. No stack is used.
+            // many words as the caller's type has in an `Area`; it stores nothing. No stack is
+            // used.
             unsafe {
                 section!(
                     $text, "landing_leaf",
@@ -248,14 +257,18 @@ mod native {
         }};
     }
 
-    /// The same with a loop, for more of them, which go to a buffer: all but the first `$less` bytes in
+    /// The same with a loop, for more of them, which go to a buffer: all but the first `$less`
+    /// bytes in
     /// the first place, and of those the piece at `$last` not by the section.
     macro_rules! read_many {
-        ($o:ident, $cell:ident, $to:ident, $class:ident $piece:ty, $less:literal, $last:literal) => {{
+        (
+            $o:ident, $cell:ident, $to:ident, $class:ident $piece:ty, $less:literal, $last:literal
+        ) => {{
             let last: $piece;
             let mark: *mut ();
             let nothing: *mut () = super::nothing();
-            // SAFETY: as in `read!`; besides, the text stores to the buffer, which is as large as the
+            // SAFETY: as in `read!`; besides, the text stores to the buffer, which is as large as
+            // the
             // area.
             unsafe {
                 section!(
@@ -307,12 +320,14 @@ mod native {
     /// registered, or the type does not [fit](super::fits).
     ///
     /// One section, which stores nothing that others could see; on x86-64 four instructions for a
-    /// word, and a test. Acquires: what happened before the address was published happened before the return.
+    /// word, and a test. Acquires: what happened before the address was published happened before
+    /// the return.
     /// Async-signal-safe.
     ///
     /// # Safety
     ///
-    /// In the cell is the address of [`nothing`](super::nothing), or of an [`Area<T>`] to which nobody
+    /// In the cell is the address of [`nothing`](super::nothing), or of an [`Area<T>`] to which
+    /// nobody
     /// writes. The area stays until it was replaced and a broadcast of
     /// [tier `Rseq`](crate::Tier::Rseq) was sent after that; on a kernel before 6.18, two.
     ///
@@ -395,7 +410,8 @@ mod native {
     /// processor was at the count.
     ///
     /// One section; the addition commits, and is the one atomic instruction. It orders nothing, but
-    /// what happened before the address was published happened before the return. Async-signal-safe.
+    /// what happened before the address was published happened before the return.
+    /// Async-signal-safe.
     ///
     /// # Safety
     ///

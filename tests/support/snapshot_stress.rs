@@ -1,8 +1,10 @@
-//! Leaf readers and owners of handles against writers, over an allocator that poisons what is freed.
+//! Leaf readers and owners of handles against writers, over an allocator that poisons what is
+//! freed.
 //!
 //! A value says by its words what it is: all of them are one stamp, whose halves belong together.
 //! So half a value shows, and so does freed memory. Values of a word, of a cache line, and of the
-//! largest size, whose reads last long enough to meet a writer who frees at once. Shared objects have
+//! largest size, whose reads last long enough to meet a writer who frees at once. Shared objects
+//! have
 //! a mark that their end overwrites, and are counted.
 //!
 //! Threads move from CPU to CPU; a 1 ms timer's handler reads too.

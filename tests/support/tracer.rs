@@ -26,9 +26,11 @@ mod lists;
 mod sequences;
 
 use arena::{Arena, Place};
+#[allow(unused_imports, reason = "not every file of tests needs all of it")]
 pub(crate) use arena::{Descriptor, remember_planted};
 pub(crate) use child::Child;
 use child::instructions;
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use sequences::{SEQUENCES, Sequence};
 use std::io;
 use std::ops::Range;

@@ -29,7 +29,7 @@ impl<T: Copy> Area<T> {
         let word = |at| {
             // Whoever is not ordered behind the store may find what was there before.
             let word = AtomicU64::new(FREED);
-            // SAFETY: within the value, as the models use it.
+            // SAFETY: within the value.
             word.store(unsafe { first.add(at).read() }, Ordering::Relaxed);
             word
         };

@@ -103,12 +103,17 @@ fn kind(at: u64, word: u32) -> Kind {
 
 /// Loads and stores: single words, by immediate or register; or acquiring, releasing, exclusive.
 fn access(is: impl Fn(u32, u32) -> bool) -> Kind {
-    if is(0xbfc0_0000, 0xb940_0000) || is(0xbfe0_0c00, 0xb860_0800) {
-        Kind::Load(Order::Plain) // ldr, by either
-    } else if is(0xffc0_0000, 0xb980_0000) || is(0xffc0_0000, 0xa940_0000) {
-        Kind::Load(Order::Plain) // ldrsw; ldp of two words
-    } else if is(0xffc0_0000, 0xad40_0000) || is(0xffc0_0000, 0x3dc0_0000) {
-        Kind::Load(Order::Plain) // ldp of four words, ldr of two
+    // ldr by immediate or register; ldrsw; ldp of two words, of four; ldr of two.
+    let plain = [
+        (0xbfc0_0000, 0xb940_0000),
+        (0xbfe0_0c00, 0xb860_0800),
+        (0xffc0_0000, 0xb980_0000),
+        (0xffc0_0000, 0xa940_0000),
+        (0xffc0_0000, 0xad40_0000),
+        (0xffc0_0000, 0x3dc0_0000),
+    ];
+    if plain.iter().any(|&(mask, pattern)| is(mask, pattern)) {
+        Kind::Load(Order::Plain)
     } else if is(0xffe0_0c00, 0xf840_0000) || is(0xffe0_0c00, 0x3cc0_0000) {
         Kind::Last // ldur of a word, of two
     } else if is(0xffff_fc00, 0xc85f_7c00) {

@@ -297,8 +297,8 @@ enum Kind {
     /// A store that is not the commit: to memory that nobody else looks at before that. On x86-64 with
     /// a segment that would have gone without saying; on aarch64 `stur`.
     Private,
-    /// A load that is the last instruction: of a section that reads, and commits nothing. On x86-64 with
-    /// a segment that would have gone without saying; on aarch64 `ldur`.
+    /// A load that is the last instruction: of a section that reads, and commits nothing. On
+    /// x86-64 with a segment that would have gone without saying; on aarch64 `ldur`.
     Last,
     /// On aarch64, a load that the atomic store at the section's end belongs to.
     Reserve,
