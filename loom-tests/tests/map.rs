@@ -264,7 +264,9 @@ models! {
     removed_growing: 2, removed(Grow);
     removed_shrinking: 2, removed(Shrink);
     inserted_growing: 2, inserted(Grow);
-    inserted_shrinking: 2, inserted(Shrink);
+    inserted_shrinking: 1, inserted(Shrink);
+    #[ignore = "takes five seconds"]
+    inserted_shrinking_longer: 2, inserted(Shrink);
     replaced_growing: 2, replaced(Grow);
     replaced_shrinking: 2, replaced(Shrink);
     iterated_growing: 1, iterated(Grow);

@@ -74,7 +74,7 @@ use std::marker::PhantomData;
 /// # Cost
 ///
 /// A lookup loads the map's root, one cache line of the table and the entry, whether it finds it or not (an absent key
-/// reaches an entry once in some 60 lookups). Entries whose bucket is full, a few percent, one line more.
+/// reaches an entry once in some 80 lookups). Entries whose bucket is full, a few percent, one line more.
 ///
 /// *Memory:* an entry takes 24 bytes, key and value, and what the allocator adds. The table takes 64
 /// bytes for each four entries of [`capacity`](HashMap::capacity): 16 to 32 bytes per entry while it grows, twice

@@ -365,7 +365,7 @@ where
         self.retain(|_, _| false, guard);
     }
 
-    /// For how many entries the table is made; it is two to six times as many buckets' slots.
+    /// For how many entries the table is made: four for each bucket. With more, it grows.
     ///
     /// # Examples
     ///
