@@ -96,7 +96,8 @@ use std::marker::PhantomData;
 ///
 /// With a guard alive, do not wait for grace periods of the domain ([`Domain::read`]). Lookups
 /// are async-signal-safe if `Hash` and `Eq` are; writers are not. In the child of a `fork`, a bucket that
-/// another thread of the parent had locked at that moment stays locked.
+/// another thread of the parent had locked at that moment stays locked, and a resize that others were at is not
+/// finished.
 ///
 /// # Examples
 ///

@@ -309,7 +309,7 @@ impl RawMap {
             let len = self.len();
             let floor = self.floor.load(Ordering::Relaxed) as u32;
             // Twice as many entries as there were a bucket may then come before it grows again.
-            let log = log_for(len, FULL / 2).max(floor).max(FIRST);
+            let log = log_for(len, FULL / 2).max(floor);
             if 2 * len < end.table.len() * SPARSE_HALVES && log < end.table.log() {
                 // SAFETY: as above.
                 unsafe { self.resize(end.table, log) };
@@ -339,7 +339,7 @@ impl RawMap {
     fn root_or_first(&self) -> Table {
         match self.root() {
             Some(table) => table,
-            None => self.first(FIRST.max(self.floor.load(Ordering::Relaxed) as u32)),
+            None => self.first(log_for(0, FULL).max(self.floor.load(Ordering::Relaxed) as u32)),
         }
     }
 
@@ -367,7 +367,7 @@ impl RawMap {
     /// Before anybody else has the map: so many entries will come.
     pub(super) fn begin_with(&mut self, entries: usize) {
         if entries > 0 {
-            let log = log_for(entries, FULL).max(FIRST);
+            let log = log_for(entries, FULL);
             self.floor.store(log as usize, Ordering::Relaxed);
             self.first(log);
         }

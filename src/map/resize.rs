@@ -94,7 +94,7 @@ impl RawMap {
     ///
     /// Inside a read-side critical section of `domain`, which is the map's.
     pub(super) unsafe fn reserve(&self, domain: &Domain, entries: usize) {
-        let log = log_for(entries, FULL).max(FIRST);
+        let log = log_for(entries, FULL);
         self.floor.fetch_max(log as usize, Ordering::Relaxed);
         // SAFETY: the caller's promise.
         unsafe { self.resize_to(domain, |now| now.is_none_or(|now| now < log), log) };
@@ -107,7 +107,7 @@ impl RawMap {
     /// As for [`reserve`](RawMap::reserve).
     pub(super) unsafe fn shrink_to_fit(&self, domain: &Domain) {
         self.floor.store(0, Ordering::Relaxed);
-        let log = log_for(self.len(), FULL).max(FIRST);
+        let log = log_for(self.len(), FULL);
         // SAFETY: the caller's promise.
         unsafe { self.resize_to(domain, |now| now.is_some_and(|now| now > log), log) };
     }
@@ -130,9 +130,10 @@ impl RawMap {
     }
 }
 
-/// The smallest logarithm of a number of buckets with which each has at most `full` entries.
+/// The smallest logarithm of a number of buckets with which each has at most `full` entries: not less than
+/// the first table's.
 pub(super) fn log_for(entries: usize, full: usize) -> u32 {
-    entries.div_ceil(full.max(1)).max(1).next_power_of_two().ilog2().min(Table::MAX_LOG)
+    entries.div_ceil(full.max(1)).max(1).next_power_of_two().ilog2().clamp(FIRST, Table::MAX_LOG)
 }
 
 /// # Safety

@@ -380,7 +380,8 @@ where
     }
 
     /// Makes room for so many entries more, at once, and keeps it. Moves all buckets itself,
-    /// but for those that other writers are moving.
+    /// but for those that other writers are moving. Aborts the process if there is no memory, as every
+    /// insertion does.
     ///
     /// # Examples
     ///
