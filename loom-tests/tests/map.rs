@@ -1,7 +1,8 @@
-//! Models of the hash map, on the shipped source: a bucket has two slots, the first table one bucket.
+//! Models of the hash map, on the shipped source: a bucket has two slots, the first table one
+//! bucket.
 //!
-//! All threads share one guard, and nothing is freed before the end: domains have models of their own. What was
-//! unlinked is told by its value.
+//! All threads share one guard, and nothing is freed before the end: domains have models of their
+//! own. What was unlinked is told by its value.
 
 #[allow(unused_macros, reason = "shared with other models")]
 #[macro_use]

@@ -1,8 +1,7 @@
 //! The stress test of the hash map finds what it is for.
 //!
-//! Each mutant runs in a process of its own: it reads what was freed, or hangs. What only shows under
-//! weak memory, or in a window of a few
-//! instructions, is the models' to find.
+//! Each mutant runs in a process of its own: it reads what was freed, or hangs. What only shows
+//! under weak memory, or in a window of a few instructions, is the models' to find.
 
 #![cfg(target_os = "linux")]
 

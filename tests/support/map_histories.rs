@@ -31,8 +31,8 @@ fn now(since: Instant) -> u64 {
     since.elapsed().as_nanos() as u64
 }
 
-/// Rounds of a few threads that use a few keys of a map together, then a few others, beside one that has
-/// it grow and shrink.
+/// Rounds of a few threads that use a few keys of a map together, then a few others, beside one
+/// that has it grow and shrink.
 pub(crate) fn run(domain: &'static Domain, time: Duration) -> Report {
     let begin = Instant::now();
     let mut report = Report::default();
