@@ -14,10 +14,11 @@
 //! | `absent` | the same, of a key that is not there |
 //! | `insert_remove` | pin, put a new key in; pin, take it out |
 //!
-//! The mixes are those of bustle and conc-map-bench: *read-heavy*, 98 lookups, one insertion and one removal of
-//! a hundred; *exchange*, 10 lookups, 40 insertions, 40 removals, 10 updates; *rapid-grow*, 5 lookups, 80 insertions of new
-//! keys, 5 removals, 10 updates, from an empty map. All maps have this library's hasher, keys and values
-//! of eight bytes, and pin (or lock) once for each operation.
+//! The mixes are those of bustle and conc-map-bench: *read-heavy*, 98 lookups, one insertion and
+//! one removal of a hundred; *exchange*, 10 lookups, 40 insertions, 40 removals, 10 updates;
+//! *rapid-grow*, 5 lookups, 80 insertions of new keys, 5 removals, 10 updates, from an empty map.
+//! All maps have this library's hasher, keys and values of eight bytes, and pin (or lock) once for
+//! each operation.
 //!
 //! Criterion measures one map after the other; the summary interleaves them and is what we
 //! quote. `summary --help` lists its options.

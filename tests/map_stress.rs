@@ -35,7 +35,7 @@ fn nothing_is_lost_and_nothing_is_stale() {
         assert!(report.reads > 0 && report.writes > 0 && report.resizes > 0, "{report}");
         let domain = Box::leak(Box::new(Domain::builder().tier(tier).build()));
         let report = recorded::run(domain, seconds().mul_f64(0.3));
-        println!("{} histories, {} overlaps", report.rounds, report.overlaps);
+        println!("{} histories, {} overlaps", report.histories, report.overlaps);
         assert_eq!(report.wrong, None);
     }
 }

@@ -259,7 +259,8 @@ impl Bucket {
         (0..SLOTS).find(|slot| tags >> (8 * slot) & 0xff == 0)
     }
 
-    /// Puts `bucket` behind this one, which has none and whose table's bucket the caller has locked.
+    /// Puts `bucket` behind this one, which has none and whose table's bucket the caller has
+    /// locked.
     pub(super) fn append(&self, bucket: Box<Bucket>) {
         let bucket = Box::into_raw(bucket);
         // The release hands on what is in it. Behind a table's own bucket others may set bits.

@@ -63,8 +63,8 @@ where
 {
     /// Decides what becomes of a key by what is there, as if in one moment.
     ///
-    /// `f` is called again if another writer comes first; what it said before is forgotten. It may call this
-    /// map, but what it does to this very key makes it be called again.
+    /// `f` is called again if another writer comes first; what it said before is forgotten. It may
+    /// call this map, but what it does to this very key makes it be called again.
     ///
     /// # Panics
     ///

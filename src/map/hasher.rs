@@ -1,10 +1,11 @@
 //! The default hasher: fast, keyed, not cryptographic.
 //!
 //! Each word is mixed into the state by a *folded multiplication*: the full 128-bit product of two
-//! words, its halves combined by exclusive or. So a few bits of input change half of all bits. This is the step of
-//! wyhash, and of foldhash after it; the composition here is our own. The keys are random, of the process and of the
-//! map: nobody can tell from outside which keys share a bucket. It is no defence against somebody who sees hashes, or
-//! measures time with patience: take std's `RandomState` (SipHash) there.
+//! words, its halves combined by exclusive or. So a few bits of input change half of all bits. This
+//! is the step of wyhash, and of foldhash after it; the composition here is our own. The keys are
+//! random, of the process and of the map: nobody can tell from outside which keys share a bucket.
+//! It is no defence against somebody who sees hashes, or measures time with patience: take std's
+//! `RandomState` (SipHash) there.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -24,14 +25,15 @@ pub(super) fn folded(a: u64, b: u64) -> u64 {
 ///
 /// # Cost
 ///
-/// Hashing a word takes two multiplications; a string, one for each 16 bytes and two or three more. It is
-/// several times as fast as std's SipHash. [`new`](RandomState::new) hashes two words with that; the system is
-/// asked for random bytes once in a thread.
+/// Hashing a word takes two multiplications; a string, one for each 16 bytes and two or three more.
+/// It is several times as fast as std's SipHash. [`new`](RandomState::new) hashes two words with
+/// that; the system is asked for random bytes once in a thread.
 ///
 /// # Security
 ///
-/// Keys are random and secret, so that collisions cannot be prepared. It is not a cryptographic hash: against somebody who
-/// sees hashes or iterates in the map's order, take [`std::hash::RandomState`].
+/// Keys are random and secret, so that collisions cannot be prepared. It is not a cryptographic
+/// hash: against somebody who sees hashes or iterates in the map's order, take
+/// [`std::hash::RandomState`].
 ///
 /// # Examples
 ///

@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 impl<K, V, S, D: DomainRef> HashMap<K, V, S, D> {
     /// The entries, in no particular order, while others may change them.
     ///
-    /// Entries that are there all the time, from this call to the end of the iteration, are yielded once each, also
-    /// if the map is resized. Those that are put in or taken out meanwhile may be yielded or not; a
-    /// key that is taken out and put in again may be yielded twice. What is yielded was in the map at
-    /// some moment of the call to `next` that yielded it or of one before.
+    /// Entries that are there all the time, from this call to the end of the iteration, are yielded
+    /// once each, also if the map is resized. Those that are put in or taken out meanwhile may be
+    /// yielded or not; a key that is taken out and put in again may be yielded twice. What is
+    /// yielded was in the map at some moment of the call to `next` that yielded it or of one
+    /// before.
     ///
     /// Reads bucket by bucket, and keeps the entries of one in a vector: it allocates.
     ///
@@ -118,8 +119,8 @@ impl<'g, K, V> Iterator for Nodes<'g, K, V> {
     }
 }
 
-/// The entries whose hashes have `index` for their topmost `log` bits. If their bucket was moved, what was
-/// seen in it is forgotten: they are where it went.
+/// The entries whose hashes have `index` for their topmost `log` bits. If their bucket was moved,
+/// what was seen in it is forgotten: they are where it went.
 ///
 /// # Safety
 ///

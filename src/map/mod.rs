@@ -1,7 +1,8 @@
 //! Floor 5: a hash map that is read under RCU.
 //!
-//! [`HashMap`]: lookups load and compare, and store nothing; writers lock one bucket; resizes happen
-//! underneath. [`RandomState`] is its default hasher. How it works, and why that is right: `raw.rs`.
+//! [`HashMap`]: lookups load and compare, and store nothing; writers lock one bucket; resizes
+//! happen underneath. [`RandomState`] is its default hasher. How it works, and why that is right:
+//! `raw.rs`.
 //!
 //! # Examples
 //!
@@ -49,54 +50,60 @@ use std::marker::PhantomData;
 /// A hash map whose lookups take no lock, store nothing and never wait.
 ///
 /// The methods follow std's names. They take `&self` and a guard of the map's
-/// [domain](HashMap::domain), and give references that live as long as the guard: an entry that is replaced or removed
-/// meanwhile is dropped after a grace period. [`pin`](HashMap::pin) joins map and guard, so that `map.pin().get(&key)`
-/// does.
+/// [domain](HashMap::domain), and give references that live as long as the guard: an entry that is
+/// replaced or removed meanwhile is dropped after a grace period. [`pin`](HashMap::pin) joins map
+/// and guard, so that `map.pin().get(&key)` does.
 ///
 /// Entries are immutable. [`insert`](HashMap::insert), [`update`](HashMap::update) and
-/// [`compute`](HashMap::compute) put a new one, with its key, in the place of the old one. What is to be changed in
-/// place goes into a mutex or an atomic in the value.
+/// [`compute`](HashMap::compute) put a new one, with its key, in the place of the old one. What is
+/// to be changed in place goes into a mutex or an atomic in the value.
 ///
 /// # Consistency
 ///
-/// Each operation on one key is linearizable: it takes effect at one moment between its call and its
-/// return. Iterators and what is built on them ([`retain`](HashMap::retain), [`clear`](HashMap::clear), comparing,
-/// cloning) are not one moment: see [`iter`](HashMap::iter). [`len`](HashMap::len) is a sum over CPUs.
+/// Each operation on one key is linearizable: it takes effect at one moment between its call and
+/// its return. Iterators and what is built on them ([`retain`](HashMap::retain),
+/// [`clear`](HashMap::clear), comparing, cloning) are not one moment: see [`iter`](HashMap::iter).
+/// [`len`](HashMap::len) is a sum over CPUs.
 ///
 /// # Resizing
 ///
-/// The map grows when there are more than four entries a bucket, and shrinks when there is less than one in two,
-/// but not below what [`with_capacity`](HashMap::with_capacity) or [`reserve`](HashMap::reserve) asked for.
-/// Each writer then moves a few dozen buckets, so none of them stalls for long: some microseconds each. Entries
-/// stay where they are in memory. If writers stop before all is moved, lookups of what is moved touch one line more,
-/// and both tables stay.
+/// The map grows when there are more than four entries a bucket, and shrinks when there is less
+/// than one in two, but not below what [`with_capacity`](HashMap::with_capacity) or
+/// [`reserve`](HashMap::reserve) asked for. Each writer then moves a few dozen buckets, so none of
+/// them stalls for long: some microseconds each. Entries stay where they are in memory. If writers
+/// stop before all is moved, lookups of what is moved touch one line more, and both tables stay.
 ///
 /// # Cost
 ///
-/// A lookup loads the map's root, one cache line of the table and the entry, whether it finds it or not (an absent key
-/// reaches an entry once in some 60 lookups). Entries whose bucket is full, a few percent, one line more.
+/// A lookup loads the map's root, one cache line of the table and the entry, whether it finds it or
+/// not (an absent key reaches an entry once in some 80 lookups). Entries whose bucket is full, a
+/// few percent, one line more.
 ///
-/// *Memory:* an entry takes 24 bytes, key and value, and what the allocator adds. The table takes 64
-/// bytes for each four entries of [`capacity`](HashMap::capacity): 16 to 32 bytes per entry while it grows, twice
-/// that and more after many were removed; and both tables while it is moved. The map itself takes
-/// 32 bytes, its hasher and domain, and, once used, 8 bytes for each possible CPU.
+/// *Memory:* an entry takes 24 bytes, key and value, and what the allocator adds. The table takes
+/// 64 bytes for each four entries of [`capacity`](HashMap::capacity): 16 to 32 bytes per entry
+/// while it grows, twice that and more after many were removed; and both tables while it is moved.
+/// The map itself takes 32 bytes, its hasher and domain, and, once used, 8 bytes for each possible
+/// CPU.
 ///
 /// *Writers* allocate an entry, lock a bucket (two atomic instructions), and retire what they
-/// replaced: so garbage is bounded by [`Domain::set_limit`] and [`Domain::throttle`], and not by the map. Writers on
-/// different buckets do not meet. One that finds its bucket locked spins a little and then parks.
+/// replaced: so garbage is bounded by [`Domain::set_limit`] and [`Domain::throttle`], and not by
+/// the map. Writers on different buckets do not meet. One that finds its bucket locked spins a
+/// little and then parks.
 ///
 /// # Callbacks
 ///
-/// `Hash`, `Eq`, closures and `Drop` are never called with a bucket locked: they may panic, and may call this map. If one
-/// panics, the map is as it was. If they are inconsistent (a key is not equal to itself, or hashes to something else each time),
-/// keys may be absent, or there twice; nothing else happens. If many keys have the same hash, operations take time
-/// proportional to their number, and memory does not grow for it.
+/// `Hash`, `Eq`, closures and `Drop` are never called with a bucket locked: they may panic, and may
+/// call this map. If one panics, the map is as it was. If they are inconsistent (a key is not equal
+/// to itself, or hashes to something else each time), keys may be absent, or there twice; nothing
+/// else happens. If many keys have the same hash, operations take time proportional to their
+/// number, and memory does not grow for it.
 ///
 /// # Where it must not be used
 ///
-/// With a guard alive, do not wait for grace periods of the domain ([`Domain::read`]). Lookups
-/// are async-signal-safe if `Hash` and `Eq` are; writers are not. In the child of a `fork`, a bucket that
-/// another thread of the parent had locked at that moment stays locked.
+/// With a guard alive, do not wait for grace periods of the domain ([`Domain::read`]). Lookups are
+/// async-signal-safe if `Hash` and `Eq` are; writers are not. In the child of a `fork`, a bucket
+/// that another thread of the parent had locked at that moment stays locked, and a resize that
+/// others were at is not finished.
 ///
 /// # Examples
 ///
@@ -158,8 +165,8 @@ pub struct HashMap<K, V, S = RandomState, D: DomainRef = Global> {
 
 // SAFETY: sending the map sends the entries in it.
 unsafe impl<K: Send, V: Send, S: Send, D: DomainRef + Send> Send for HashMap<K, V, S, D> {}
-// SAFETY: a shared map gives `&K` and `&V` to any thread, takes entries from any thread, and drops them
-// on any.
+// SAFETY: a shared map gives `&K` and `&V` to any thread, takes entries from any thread, and drops
+// them on any.
 unsafe impl<K, V, S, D> Sync for HashMap<K, V, S, D>
 where
     K: Send + Sync,
@@ -382,8 +389,8 @@ fn foreign_guard() -> ! {
 }
 
 impl<K, V, S, D: DomainRef> Drop for HashMap<K, V, S, D> {
-    /// Drops the entries at once: every reference to one borrowed the map. If one of them panics while it is
-    /// dropped, the others are dropped all the same.
+    /// Drops the entries at once: every reference to one borrowed the map. If one of them panics
+    /// while it is dropped, the others are dropped all the same.
     fn drop(&mut self) {
         struct Rest<'m, K, V>(&'m mut RawMap, PhantomData<(K, V)>);
 

@@ -3,39 +3,40 @@
 //! # State
 //!
 //! * **The root**: a pointer to the current [`Table`], whose low bits say how large it is.
-//! * **A table**: `2^n` [buckets](Bucket), each a cache line: six slots with pointers to entries, a word with
-//!   a *tag* for each of them, one byte of the hash, and a *link*. A zero tag is a free slot. What does not fit
-//!   hangs behind, in more buckets of the same make. An entry stands in the bucket that the topmost bits of its
-//!   hash name. It is immutable, and holds its hash.
-//! * **The link** of a table's bucket has three bits: *locked*, *parked*, *moved*. All stores to a bucket and
-//!   those behind it are made under its lock.
-//! * While the table is being resized, its head points at the **next table**. Only the root is resized, so
-//!   there are never more than two that change.
+//! * **A table**: `2^n` [buckets](Bucket), each a cache line: six slots with pointers to entries, a
+//!   word with a *tag* for each of them, one byte of the hash, and a *link*. A zero tag is a free
+//!   slot. What does not fit hangs behind, in more buckets of the same make. An entry stands in the
+//!   bucket that the topmost bits of its hash name. It is immutable, and holds its hash.
+//! * **The link** of a table's bucket has three bits: *locked*, *parked*, *moved*. All stores to a
+//!   bucket and those behind it are made under its lock.
+//! * While the table is being resized, its head points at the **next table**. Only the root is
+//!   resized, so there are never more than two that change.
 //!
 //! A lookup touches the root, the bucket's line, the entry's line.
 //!
 //! # A lookup
 //!
-//! Under a guard: load the tags; for each slot whose tag fits load the slot and compare hash and key; if the
-//! entry is there, that is the answer. Else go on to the bucket behind, if there is one. Last, load the link of
-//! the first again: if it is *moved*, do all this in the next table; else the key is absent. All loads, nothing is
-//! stored, nothing is looked at twice. It ends after one table, and one more for each resize that passed
-//! its bucket meanwhile.
+//! Under a guard: load the tags; for each slot whose tag fits load the slot and compare hash and
+//! key; if the entry is there, that is the answer. Else go on to the bucket behind, if there is
+//! one. Last, load the link of the first again: if it is *moved*, do all this in the next table;
+//! else the key is absent. All loads, nothing is stored, nothing is looked at twice. It ends after
+//! one table, and one more for each resize that passed its bucket meanwhile.
 //!
 //! # A writer
 //!
-//! Looks as above, without a lock, and remembers the entries that it compared: the equal one, or the
-//! others whose hashes are the same. Then it locks the bucket (if it is moved: the next table's) and
-//! looks again, at hashes and addresses only. Is the equal one there still, or is there no entry of this hash
-//! that was not compared, then what was found holds, and the change is made: one store. Else all begins again:
-//! somebody has changed this very key, or one of the same hash. No address can have come to mean another
-//! entry, since the guard is older than the look. So neither `Eq`, `Hash`, `Drop`, closures nor the
-//! allocator are ever called under a lock: they may panic, and call the map.
+//! Looks as above, without a lock, and remembers the entries that it compared: the equal one, or
+//! the others whose hashes are the same. Then it locks the bucket (if it is moved: the next
+//! table's) and looks again, at hashes and addresses only. Is the equal one there still, or is
+//! there no entry of this hash that was not compared, then what was found holds, and the change is
+//! made: one store. Else all begins again: somebody has changed this very key, or one of the same
+//! hash. No address can have come to mean another entry, since the guard is older than the look. So
+//! neither `Eq`, `Hash`, `Drop`, closures nor the allocator are ever called under a lock: they may
+//! panic, and call the map.
 //!
 //! # A resize
 //!
-//! A writer that finds the root crowded (or lonely) publishes a next table, and from then on every writer
-//! takes on a few buckets, claimed by a counter, each by exactly one. To *move* a bucket:
+//! A writer that finds the root crowded (or lonely) publishes a next table, and from then on every
+//! writer takes on a few buckets, claimed by a counter, each by exactly one. To *move* a bucket:
 //!
 //! 1. lock it, and the one or more where its entries go;
 //! 2. put its entries there;
@@ -43,43 +44,47 @@
 //! 4. wipe its tags and slots;
 //! 5. unlock all of them.
 //!
-//! Whoever moves the last one makes the next table the root and retires the old one. Entries are not copied;
-//! nobody waits for a grace period. Buckets that are not moved yet are used as ever.
+//! Whoever moves the last one makes the next table the root and retires the old one. Entries are
+//! not copied; nobody waits for a grace period. Buckets that are not moved yet are used as ever.
 //!
 //! # Why a lookup is right
 //!
 //! Claim: each lookup has a moment, between its begin and end, at which the map was as it says.
 //!
-//! *Hit.* The moment is the load of the slot. A slot holds an entry from the store that inserted it to the one that
-//! replaced or removed it; and while the bucket is being moved, from (3) to (4), the slot holds what the
-//! next table does, since nobody can change that before (5). Tags do not decide: a slot whose tag is out of
-//! date gives what stands in it now, and the key is compared.
+//! *Hit.* The moment is the load of the slot. A slot holds an entry from the store that inserted it
+//! to the one that replaced or removed it; and while the bucket is being moved, from (3) to (4),
+//! the slot holds what the next table does, since nobody can change that before (5). Tags do not
+//! decide: a slot whose tag is out of date gives what stands in it now, and the key is compared.
 //!
-//! *Miss, in a bucket that is not moved when its link is loaded last.* So this was the key's bucket all the time. A key's
-//! tag is stored before its entry, and removed after it; a slot is used again only after that. If the key was
-//! absent when the tags were loaded, that is the moment. Else its tag was among them (or it was behind: then the same holds
-//! of that bucket's tags, which are loaded later), and its slot was loaded later: the key was not there any more, so
-//! it was removed in between, and the moment is right then.
+//! *Miss, in a bucket that is not moved when its link is loaded last.* So this was the key's bucket
+//! all the time. A key's tag is stored before its entry, and removed after it; a slot is used again
+//! only after that. If the key was absent when the tags were loaded, that is the moment. Else its
+//! tag was among them (or it was behind: then the same holds of that bucket's tags, which are
+//! loaded later), and its slot was loaded later: the key was not there any more, so it was removed
+//! in between, and the moment is right then.
 //!
-//! *Miss, in one that is moved.* What was seen in it does not count. From the load on, the next table is the
-//! key's place; the rest of the lookup falls in this time.
+//! *Miss, in one that is moved.* What was seen in it does not count. From the load on, the next
+//! table is the key's place; the rest of the lookup falls in this time.
 //!
-//! (So lookups only need (2) and (3) to come before (4). Iterators need (2) before (3): from a bucket that is moved they take nothing,
-//! and read where it went.)
+//! (So lookups only need (2) and (3) to come before (4). Iterators need (2) before (3): from a
+//! bucket that is moved they take nothing, and read where it went.)
 //!
-//! *Wiped means moved.* Whoever loads a zero of the wipe (4) acquires it, and so sees the mark (3) that came first when it
-//! loads the link. Whoever was told by anybody about a change in the next table saw the mark through that, as the writer
-//! there had followed it, or come through a root that was stored when all were moved.
+//! *Wiped means moved.* Whoever loads a zero of the wipe (4) acquires it, and so sees the mark (3)
+//! that came first when it loads the link. Whoever was told by anybody about a change in the next
+//! table saw the mark through that, as the writer there had followed it, or come through a root
+//! that was stored when all were moved.
 //!
-//! *Two lookups agree on order.* Whoever comes after one that hit loads the tags after the store of the tag, for that came before
-//! the store of the slot, released, that the hit acquired. And after one that missed because the tag was gone: that
-//! acquired the store of the tag, which releases the store of the slot.
+//! *Two lookups agree on order.* Whoever comes after one that hit loads the tags after the store of
+//! the tag, for that came before the store of the slot, released, that the hit acquired. And after
+//! one that missed because the tag was gone: that acquired the store of the tag, which releases the
+//! store of the slot.
 //!
 //! # Why nothing is used after it is freed
 //!
-//! An entry is unlinked by a store to its one slot (two, between (2) and (4), and then no writer can come to
-//! either), and retired after that. A section that the grace period does not wait for sees that store. A table is retired when all its
-//! buckets are moved and the root is another: such a section finds neither root nor link that leads to it.
+//! An entry is unlinked by a store to its one slot (two, between (2) and (4), and then no writer
+//! can come to either), and retired after that. A section that the grace period does not wait for
+//! sees that store. A table is retired when all its buckets are moved and the root is another: such
+//! a section finds neither root nor link that leads to it.
 //!
 //! # Orderings
 //!
@@ -91,9 +96,10 @@
 //! | link: put behind, mark, unlock | release | acquire in lookups and lock |
 //! | number of moved buckets | acquire-release | itself: the last one has seen all moves |
 //!
-//! The table of buckets with tags is that of many maps (F14, SwissTable); a table that is moved bucket by bucket by
-//! its writers is Click's, as in flurry and papaya, whose lookups look again. That a bucket is wiped while both its
-//! places are locked, so that hits need no second look, is ours.
+//! The table of buckets with tags is that of many maps (F14, SwissTable); a table that is moved
+//! bucket by bucket by its writers is Click's, as in flurry and papaya, whose lookups look again.
+//! That a bucket is wiped while both its places are locked, so that hits need no second look, is
+//! ours.
 
 use super::bucket::{Bucket, Hold, Matches};
 use super::count::Count;
@@ -233,8 +239,8 @@ impl RawMap {
         Look { found, others }
     }
 
-    /// Makes a change of what a look found: puts `new` there, or takes it out if that is null. Takes part
-    /// in a resize.
+    /// Makes a change of what a look found: puts `new` there, or takes it out if that is null.
+    /// Takes part in a resize.
     ///
     /// # Errors
     ///
@@ -242,8 +248,8 @@ impl RawMap {
     ///
     /// # Safety
     ///
-    /// In the section of the look, of this domain, which is the map's. `new` has this hash, and nobody else uses
-    /// it. If there is nothing to take out, it is not null.
+    /// In the section of the look, of this domain, which is the map's. `new` has this hash, and
+    /// nobody else uses it. If there is nothing to take out, it is not null.
     pub(super) unsafe fn exchange(
         &self,
         domain: &Domain,
@@ -309,7 +315,7 @@ impl RawMap {
             let len = self.len();
             let floor = self.floor.load(Ordering::Relaxed) as u32;
             // Twice as many entries as there were a bucket may then come before it grows again.
-            let log = log_for(len, FULL / 2).max(floor).max(FIRST);
+            let log = log_for(len, FULL / 2).max(floor);
             if 2 * len < end.table.len() * SPARSE_HALVES && log < end.table.log() {
                 // SAFETY: as above.
                 unsafe { self.resize(end.table, log) };
@@ -339,7 +345,7 @@ impl RawMap {
     fn root_or_first(&self) -> Table {
         match self.root() {
             Some(table) => table,
-            None => self.first(FIRST.max(self.floor.load(Ordering::Relaxed) as u32)),
+            None => self.first(log_for(0, FULL).max(self.floor.load(Ordering::Relaxed) as u32)),
         }
     }
 
@@ -367,7 +373,7 @@ impl RawMap {
     /// Before anybody else has the map: so many entries will come.
     pub(super) fn begin_with(&mut self, entries: usize) {
         if entries > 0 {
-            let log = log_for(entries, FULL).max(FIRST);
+            let log = log_for(entries, FULL);
             self.floor.store(log as usize, Ordering::Relaxed);
             self.first(log);
         }

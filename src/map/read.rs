@@ -20,7 +20,8 @@ where
     ///
     /// # Panics
     ///
-    /// If the guard is of another domain. For maps of the global domain this is decided when compiling.
+    /// If the guard is of another domain. For maps of the global domain this is decided when
+    /// compiling.
     ///
     /// # Examples
     ///
@@ -124,8 +125,8 @@ where
         (look, found)
     }
 
-    /// The user's hash, mixed: some hashers leave some bits as they are, and the table uses the topmost and
-    /// the lowest.
+    /// The user's hash, mixed: some hashers leave some bits as they are, and the table uses the
+    /// topmost and the lowest.
     #[inline(always)]
     pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         super::hasher::folded(self.hasher.hash_one(key), 0x9e37_79b9_7f4a_7c15)

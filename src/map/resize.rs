@@ -13,8 +13,8 @@ use std::ptr::null_mut;
 const CHUNK: usize = if cfg!(stillpoint_loom) { 1 } else { 32 };
 
 impl RawMap {
-    /// Begins to move everything to a table of `2^log` buckets, unless `table` is not the root, or is being
-    /// moved.
+    /// Begins to move everything to a table of `2^log` buckets, unless `table` is not the root, or
+    /// is being moved.
     ///
     /// # Safety
     ///
@@ -28,7 +28,8 @@ impl RawMap {
         let next = Table::new(log);
         // SAFETY: as above.
         let word = &unsafe { table.head() }.next;
-        // Release: partner is the acquire in `next`. It was the root, and is as long as there is no next one.
+        // Release: partner is the acquire in `next`. It was the root, and is as long as there is no
+        // next one.
         let order = Ordering::AcqRel;
         if word.compare_exchange(null_mut(), next.0, order, Ordering::Relaxed).is_err() {
             // SAFETY: made above, and nobody else has seen it.
@@ -86,7 +87,8 @@ impl RawMap {
         unsafe { self.retired.push(domain, table.header()) };
     }
 
-    /// Gives the map a table for so many entries, now. `floor`: and lets it not become smaller on its own.
+    /// Gives the map a table for so many entries, now. `floor`: and lets it not become smaller on
+    /// its own.
     ///
     /// Does not wait for other writers that move buckets.
     ///
@@ -94,7 +96,7 @@ impl RawMap {
     ///
     /// Inside a read-side critical section of `domain`, which is the map's.
     pub(super) unsafe fn reserve(&self, domain: &Domain, entries: usize) {
-        let log = log_for(entries, FULL).max(FIRST);
+        let log = log_for(entries, FULL);
         self.floor.fetch_max(log as usize, Ordering::Relaxed);
         // SAFETY: the caller's promise.
         unsafe { self.resize_to(domain, |now| now.is_none_or(|now| now < log), log) };
@@ -107,7 +109,7 @@ impl RawMap {
     /// As for [`reserve`](RawMap::reserve).
     pub(super) unsafe fn shrink_to_fit(&self, domain: &Domain) {
         self.floor.store(0, Ordering::Relaxed);
-        let log = log_for(self.len(), FULL).max(FIRST);
+        let log = log_for(self.len(), FULL);
         // SAFETY: the caller's promise.
         unsafe { self.resize_to(domain, |now| now.is_some_and(|now| now > log), log) };
     }
@@ -130,15 +132,16 @@ impl RawMap {
     }
 }
 
-/// The smallest logarithm of a number of buckets with which each has at most `full` entries.
+/// The smallest logarithm of a number of buckets with which each has at most `full` entries: not
+/// less than the first table's.
 pub(super) fn log_for(entries: usize, full: usize) -> u32 {
-    entries.div_ceil(full.max(1)).max(1).next_power_of_two().ilog2().min(Table::MAX_LOG)
+    entries.div_ceil(full.max(1)).max(1).next_power_of_two().ilog2().clamp(FIRST, Table::MAX_LOG)
 }
 
 /// # Safety
 ///
-/// Inside a read-side critical section of the map's domain; `next` is where `table` is moved to, and the caller
-/// has claimed the bucket.
+/// Inside a read-side critical section of the map's domain; `next` is where `table` is moved to,
+/// and the caller has claimed the bucket.
 #[expect(clippy::vec_box, reason = "each is put behind a bucket, and stays where it is")]
 unsafe fn move_bucket(table: Table, next: Table, index: usize, spares: &mut Vec<Box<Bucket>>) {
     // SAFETY: the caller's promise, here and below.
@@ -148,8 +151,8 @@ unsafe fn move_bucket(table: Table, next: Table, index: usize, spares: &mut Vec<
         let hold = first.lock().expect("whoever claims a bucket moves it");
         // SAFETY: as above.
         let entries: usize = unsafe { first.chain() }.map(Bucket::entries).sum();
-        // So many buckets may have to be put behind others, wherever the entries go; and they are not to
-        // be made with a lock held. In a larger table only these entries come there.
+        // So many buckets may have to be put behind others, wherever the entries go; and they are
+        // not to be made with a lock held. In a larger table only these entries come there.
         let wanted =
             if grows { entries.saturating_sub(1) / SLOTS } else { entries.div_ceil(SLOTS) };
         if wanted <= spares.len() {
@@ -173,8 +176,8 @@ unsafe fn move_bucket(table: Table, next: Table, index: usize, spares: &mut Vec<
             // Nobody else has come there yet.
             target(index).lock_unshared();
         } else {
-            // Who waits here waits for nobody who waits for us: writers hold one lock, and movers one of
-            // this table and one of the next.
+            // Who waits here waits for nobody who waits for us: writers hold one lock, and movers
+            // one of this table and one of the next.
             let hold = target(index).lock().expect("only the root is moved");
             std::mem::forget(hold);
         }

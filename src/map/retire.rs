@@ -20,8 +20,8 @@ mod real {
 
         /// # Safety
         ///
-        /// The header begins what its kind says, and that was unlinked by the caller from a map of this
-        /// domain. Any thread may free it.
+        /// The header begins what its kind says, and that was unlinked by the caller from a map of
+        /// this domain. Any thread may free it.
         pub(in crate::map) unsafe fn push(&self, domain: &Domain, header: *mut Header) {
             // SAFETY: the caller's promise.
             unsafe { domain.defer_raw(header) }
@@ -29,8 +29,8 @@ mod real {
     }
 }
 
-/// Domains have models of their own: here, all is kept until the map is dropped, and a model tells by what
-/// it reads that something was unlinked.
+/// Domains have models of their own: here, all is kept until the map is dropped, and a model tells
+/// by what it reads that something was unlinked.
 #[cfg(stillpoint_loom)]
 mod modelled {
     use crate::rcu::{Domain, Header};

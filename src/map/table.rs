@@ -25,8 +25,8 @@ pub(super) struct Head {
     pub(super) lonely: AtomicUsize,
 }
 
-/// The low bits of a pointer to a head: the logarithm of the number of buckets. So a lookup finds its
-/// bucket without loading anything of the head.
+/// The low bits of a pointer to a head: the logarithm of the number of buckets. So a lookup finds
+/// its bucket without loading anything of the head.
 const LOG: usize = align_of::<Head>() - 1;
 const BYTES: usize = size_of::<Bucket>();
 
@@ -40,8 +40,8 @@ impl Table {
     /// At most so many buckets: what an allocation can have.
     pub(super) const MAX_LOG: u32 = (isize::MAX as usize / BYTES).ilog2() - 1;
 
-    /// An empty table of `2^log` buckets. Aborts if there is no memory; its pages are touched when they are
-    /// used.
+    /// An empty table of `2^log` buckets. Aborts if there is no memory; its pages are touched when
+    /// they are used.
     pub(super) fn new(log: u32) -> Table {
         let layout = Self::layout(log);
         // SAFETY: not of size zero.
@@ -73,7 +73,8 @@ impl Table {
         table
     }
 
-    /// Room for alignment is asked for in bytes: the allocator zeroes at once what is aligned by it.
+    /// Room for alignment is asked for in bytes: the allocator zeroes at once what is aligned by
+    /// it.
     fn layout(log: u32) -> Layout {
         let size = size_of::<Head>() + (BYTES << log) + align_of::<Head>();
         Layout::from_size_align(size, 16).expect("log is at most MAX_LOG")

@@ -82,7 +82,8 @@ where
     S: BuildHasher + Clone,
     D: DomainRef,
 {
-    /// A map of the same domain and hasher with the entries that an [iterator](HashMap::iter) yields.
+    /// A map of the same domain and hasher with the entries that an [iterator](HashMap::iter)
+    /// yields.
     fn clone(&self) -> HashMap<K, V, S, D> {
         let (hasher, domain) = (self.hasher.clone(), self.domain.clone());
         let new = HashMap::with_hasher_in(hasher, domain);

@@ -140,8 +140,8 @@ where
         }
     }
 
-    /// The value of a key, put in now if it is not there. `value` is called at most once; what it gives is dropped if
-    /// somebody else comes first.
+    /// The value of a key, put in now if it is not there. `value` is called at most once; what it
+    /// gives is dropped if somebody else comes first.
     ///
     /// # Examples
     ///
@@ -328,7 +328,8 @@ where
         }
     }
 
-    /// Keeps only entries of which `keep` holds. An entry that is replaced after `keep` saw it stays.
+    /// Keeps only entries of which `keep` holds. An entry that is replaced after `keep` saw it
+    /// stays.
     ///
     /// # Examples
     ///
@@ -351,7 +352,8 @@ where
         }
     }
 
-    /// Removes every entry that is there from the call on. Those that are put in meanwhile may stay.
+    /// Removes every entry that is there from the call on. Those that are put in meanwhile may
+    /// stay.
     ///
     /// # Examples
     ///
@@ -365,7 +367,7 @@ where
         self.retain(|_, _| false, guard);
     }
 
-    /// For how many entries the table is made; it is two to six times as many buckets' slots.
+    /// For how many entries the table is made: four for each bucket. With more, it grows.
     ///
     /// # Examples
     ///
@@ -379,8 +381,9 @@ where
         self.raw.capacity()
     }
 
-    /// Makes room for so many entries more, at once, and keeps it. Moves all buckets itself,
-    /// but for those that other writers are moving.
+    /// Makes room for so many entries more, at once, and keeps it. Moves all buckets itself, but
+    /// for those that other writers are moving. Aborts the process if there is no memory, as every
+    /// insertion does.
     ///
     /// # Examples
     ///
@@ -398,8 +401,8 @@ where
     }
 
     /// Makes the table as small as its entries let it be, and forgets what
-    /// [`reserve`](HashMap::reserve) and [`with_capacity`](HashMap::with_capacity) asked for. The old table is freed after a
-    /// grace period.
+    /// [`reserve`](HashMap::reserve) and [`with_capacity`](HashMap::with_capacity) asked for. The
+    /// old table is freed after a grace period.
     ///
     /// # Examples
     ///
@@ -420,8 +423,8 @@ where
         Draft::Node(Node::boxed(hash, key, value))
     }
 
-    /// Looks for the draft's key, and does to it what `step` says, which is told whether the draft has
-    /// a value; again, if another writer comes first.
+    /// Looks for the draft's key, and does to it what `step` says, which is told whether the draft
+    /// has a value; again, if another writer comes first.
     pub(super) fn apply<'g>(
         &'g self,
         mut draft: Draft<K, V>,
@@ -444,8 +447,8 @@ where
                 Step::Remove if before.is_some() => std::ptr::null_mut(),
                 Step::Remove | Step::Leave => return Done { before, put: None, draft },
             };
-            // SAFETY: looked in this section; `new` is a node of this hash that nobody knows, or null where
-            // there is something to take out.
+            // SAFETY: looked in this section; `new` is a node of this hash that nobody knows, or
+            // null where there is something to take out.
             match unsafe { self.exchange(hash, &look, new) } {
                 Ok(()) => {
                     // SAFETY: published by a guard's section, and not freed before its end.
@@ -469,7 +472,8 @@ where
         // SAFETY: the caller's promise.
         unsafe { self.raw.exchange(domain, hash, look, new) }?;
         if !look.found.is_null() {
-            // SAFETY: unlinked just now, by us; a boxed node, which begins with its header. `K` and `V` are `Send`.
+            // SAFETY: unlinked just now, by us; a boxed node, which begins with its header. `K` and
+            // `V` are `Send`.
             unsafe { self.raw.retired.push(domain, look.found.cast()) };
         }
         Ok(())

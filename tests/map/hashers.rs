@@ -39,7 +39,8 @@ fn keys_in_a_row_spread() {
             (0..KEYS).for_each(|n| cells[(hash(n) >> shift & 255) as usize] += 1.0);
             let mean = KEYS as f64 / 256.0;
             let chi: f64 = cells.iter().map(|n| (n - mean).powi(2) / mean).sum();
-            // 255 degrees of freedom: 400 is six standard deviations off. More even than chance is fine.
+            // 255 degrees of freedom: 400 is six standard deviations off. More even than chance is
+            // fine.
             assert!(chi < 400.0, "{name}, bits from {shift}: {chi}");
         }
     }

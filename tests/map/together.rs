@@ -11,9 +11,9 @@ use stillpoint::map::HashMap;
 fn histories_are_linearizable() {
     on_every_tier(|domain| {
         let report = recorded::run(domain, Duration::from_millis(700));
-        println!("{} rounds, {} overlaps", report.rounds, report.overlaps);
+        println!("{} histories, {} overlaps", report.histories, report.overlaps);
         assert_eq!(report.wrong, None);
-        assert!(report.rounds > 0);
+        assert!(report.histories > 0);
     });
 }
 

@@ -1,10 +1,13 @@
-//! Is a recorded history linearizable? The search of Wing and Gong, with Lowe's memory of what was tried.
+//! Is a recorded history linearizable? The search of Wing and Gong, with Lowe's memory of what was
+//! tried.
 //!
-//! A history is a set of operations, each with the moments of its call and its return. It is linearizable
-//! if there is an order of them that no two moments contradict, in which each returns what a sequential
-//! object would. Objects that do not know each other may be judged one by one, so a map is judged key by key.
+//! A history is a set of operations, each with the moments of its call and its return. It is
+//! linearizable if there is an order of them that no two moments contradict, in which each returns
+//! what a sequential object would. Objects that do not know each other may be judged one by one, so
+//! a map is judged key by key.
 //!
-//! No crate fits: those that have a checker drive the threads themselves, or record under a lock that orders them.
+//! No crate fits: those that have a checker drive the threads themselves, or record under a lock
+//! that orders them.
 
 use std::collections::HashSet;
 

@@ -11,12 +11,16 @@ use stillpoint::rcu::Domain;
 const THREADS: u64 = 3;
 const KEYS: u64 = 3;
 /// Of each thread, with all keys together. A key gets 64 at most.
-const CALLS: usize = 20;
+const CALLS: u64 = 20;
+/// With other keys each time, so that each is a history of its own.
+const BATCHES: u64 = 20;
 
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    pub(crate) rounds: u64,
+    /// How many were judged.
+    pub(crate) histories: u64,
+    /// How many calls began during another one of their history.
     pub(crate) overlaps: u64,
     /// A history that has no order.
     pub(crate) wrong: Option<String>,
@@ -27,8 +31,8 @@ fn now(since: Instant) -> u64 {
     since.elapsed().as_nanos() as u64
 }
 
-/// Rounds of a few threads that use a few keys of a map, each time a new one, beside one that has it grow and
-/// shrink.
+/// Rounds of a few threads that use a few keys of a map together, then a few others, beside one
+/// that has it grow and shrink.
 pub(crate) fn run(domain: &'static Domain, time: Duration) -> Report {
     let begin = Instant::now();
     let mut report = Report::default();
@@ -43,15 +47,17 @@ fn round(domain: &'static Domain, report: &mut Report) {
     // Not those of the history: they fill the buckets.
     (1_000..1_020).for_each(|n| _ = map.pin().insert(n, 0));
     let (since, stop) = (Instant::now(), AtomicBool::new(false));
-    let barrier = Barrier::new(THREADS as usize + 1);
+    let barrier = Barrier::new(THREADS as usize);
     let calls: Vec<(u64, Call)> = thread::scope(|scope| {
         let (map, stop, barrier) = (&map, &stop, &barrier);
         let worker = move |me: u64| {
-            let mut random = fastrand::Rng::with_seed(report_seed(since, me));
-            let mut calls = Vec::with_capacity(CALLS);
-            barrier.wait();
-            for n in 0..CALLS as u64 {
-                let key = random.u64(..KEYS);
+            let mut random = fastrand::Rng::with_seed(seed(since, me));
+            let mut calls = Vec::with_capacity((BATCHES * CALLS) as usize);
+            for n in 0..BATCHES * CALLS {
+                if n % CALLS == 0 {
+                    barrier.wait();
+                }
+                let key = n / CALLS * KEYS + random.u64(..KEYS);
                 // There may be fewer CPUs than threads.
                 if random.u32(..4) == 0 {
                     thread::yield_now();
@@ -73,7 +79,6 @@ fn round(domain: &'static Domain, report: &mut Report) {
         };
         let workers: Vec<_> = (0..THREADS).map(|me| scope.spawn(move || worker(me))).collect();
         let resizer = scope.spawn(move || {
-            barrier.wait();
             let mut wide = false;
             while !stop.load(Relaxed) {
                 wide = !wide;
@@ -85,8 +90,8 @@ fn round(domain: &'static Domain, report: &mut Report) {
         resizer.join().unwrap();
         calls
     });
-    report.rounds += 1;
-    for key in 0..KEYS {
+    report.histories += BATCHES * KEYS;
+    for key in 0..BATCHES * KEYS {
         let of_key = calls.iter().filter(|(of, _)| *of == key).map(|(_, call)| *call);
         let history: Vec<Call> = of_key.collect();
         let overlaps = |a: &Call| {
@@ -99,6 +104,6 @@ fn round(domain: &'static Domain, report: &mut Report) {
     }
 }
 
-fn report_seed(since: Instant, me: u64) -> u64 {
+fn seed(since: Instant, me: u64) -> u64 {
     now(since).wrapping_mul(31).wrapping_add(me)
 }

@@ -1,8 +1,9 @@
-//! A map under stress: threads that put in, take out, replace, look up and iterate, while it grows and shrinks.
+//! A map under stress: threads that put in, take out, replace, look up and iterate, while it grows
+//! and shrinks.
 //!
 //! A value knows its key and whether it was freed. Every writer has keys that only it writes, so it
-//! knows what it must find; all readers know in what order each key's values came. In the end the map has what the
-//! writers know, and every value was dropped once.
+//! knows what it must find; all readers know in what order each key's values came. In the end the
+//! map has what the writers know, and every value was dropped once.
 
 #[path = "alarm.rs"]
 mod alarm;
