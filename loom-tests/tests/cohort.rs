@@ -1,8 +1,9 @@
 //! Models of the cohort lock, on the shipped source.
 //!
-//! What is protected is a loom cell, and so are the links of waiters: the checker itself reports accesses that no
-//! lock orders. A thread that is never woken, or a lock that nobody has and nobody gets, is a deadlock,
-//! which it reports too. A turn is over after one pass here, and a waiter parks after one look.
+//! What is protected is a loom cell, and so are the links of waiters: the checker itself reports
+//! accesses that no lock orders. A thread that is never woken, or a lock that nobody has and nobody
+//! gets, is a deadlock, which it reports too. A turn is over after one pass here, and a waiter
+//! parks after one look.
 
 #[macro_use]
 mod support;
@@ -114,8 +115,8 @@ fn together<const N: usize>(
     }
 }
 
-/// The lock is held while waiters arrive, of these cohorts, one after the other. The one of another cohort
-/// than the holder's must not be the last to get it.
+/// The lock is held while waiters arrive, of these cohorts, one after the other. The one of another
+/// cohort than the holder's must not be the last to get it.
 fn queue_of(cohorts: [u32; 3]) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new();
@@ -153,7 +154,8 @@ models! {
     fair: 2, together(Shared::fairly, [(0, Shared::fairly), (1, Shared::fairly)]);
     one_tries: 2, together(Shared::lock, [(1, Shared::lock), (0, Shared::try_lock)]);
     one_leaves: 4, together(Shared::lock, [(0, Shared::soon)]);
-    // With 3, two that wait for the desk look at it in turns for ever: the checker never lets go on who has it.
+    // With 3, two that wait for the desk look at it in turns for ever: the checker never lets go on
+    // who has it.
     two_leave: 2, together(Shared::lock, [(0, Shared::soon), (1, Shared::soon)]);
     one_leaves_and_one_stays: 2, together(Shared::lock, [(0, Shared::soon), (0, Shared::lock)]);
     one_leaves_twice: 2, together(Shared::lock, [(0, Shared::soon_twice), (1, Shared::lock)]);

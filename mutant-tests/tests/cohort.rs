@@ -1,4 +1,5 @@
-//! The stress test of cohort locks finds what it is for: waiters that nobody wakes, and locks that nobody has.
+//! The stress test of cohort locks finds what it is for: waiters that nobody wakes, and locks that
+//! nobody has.
 //!
 //! What only shows under weak memory is the models' to find.
 

@@ -72,8 +72,8 @@ pub(crate) fn pause(turns: u32) {
     (0..turns).for_each(|_| std::hint::spin_loop());
 }
 
-/// Spins as long as `word` has this value, for so many turns at most. Returns what it has in the end;
-/// acquires.
+/// Spins as long as `word` has this value, for so many turns at most. Returns what it has in the
+/// end; acquires.
 #[inline]
 pub(crate) fn spin_while(word: &AtomicU32, value: u32, turns: u32) -> u32 {
     for _ in 1..turns {
@@ -150,8 +150,9 @@ pub(crate) fn park(
     }
 }
 
-/// Offers the threads parked at `key`, first come first, to `choose`, which sees their tokens. Then,
-/// with the queue still locked, `then` hears whether any are left, and says what those that wake are told.
+/// Offers the threads parked at `key`, first come first, to `choose`, which sees their tokens.
+/// Then, with the queue still locked, `then` hears whether any are left, and says what those that
+/// wake are told.
 pub(crate) fn wake(
     key: *const (),
     mut choose: impl FnMut(u64) -> Choice,

@@ -38,7 +38,8 @@ pub(crate) fn thread_token() -> usize {
 /// Nothing forks here.
 pub(crate) fn stop_parking() {}
 
-/// Parks the calling thread unless `still` says that there is nothing to wait for. Nobody's time runs out.
+/// Parks the calling thread unless `still` says that there is nothing to wait for. Nobody's time
+/// runs out.
 pub(crate) fn park(
     key: *const (),
     token: u64,

@@ -10,7 +10,8 @@ use stillpoint::lock::{CountHandovers, lock_api::MutexGuard};
 /// Long enough for a thread to get stuck where it should.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// A new thread locks, and does this. Returns when it sleeps, which it does in the queue, if the lock is taken.
+/// A new thread locks, and does this. Returns when it sleeps, which it does in the queue, if the
+/// lock is taken.
 fn queue<'s>(s: &'s Scope<'s, '_>, run: impl FnOnce() + Send + 's) {
     let (tell, told) = channel();
     s.spawn(move || {

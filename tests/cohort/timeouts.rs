@@ -21,7 +21,8 @@ fn a_free_lock_is_taken_at_once_whatever_the_time() {
     assert!(lock.try_lock().is_some());
 }
 
-/// Waiters that leave from the front, the middle and the end of the queue, and from several cohorts.
+/// Waiters that leave from the front, the middle and the end of the queue, and from several
+/// cohorts.
 #[test]
 fn a_holder_outlasts_everyone_elses_time() {
     let lock = Mutex::new(());

@@ -60,8 +60,8 @@ fn on_one_cpu_all_get_their_turn() {
     assert_eq!(lock.into_inner(), 16_000);
 }
 
-/// Real-time threads, of which the one with the higher priority often waits for the other, on one CPU: who spins
-/// there for ever keeps the holder from running.
+/// Real-time threads, of which the one with the higher priority often waits for the other, on one
+/// CPU: who spins there for ever keeps the holder from running.
 #[test]
 fn real_time_threads_on_one_cpu_do_not_livelock() {
     let may = scope(|s| s.spawn(|| real_time(1)).join().unwrap());

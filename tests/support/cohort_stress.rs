@@ -44,9 +44,9 @@ impl Pair {
 /// What has been done so far, for a watchdog.
 pub(crate) static DONE: AtomicU64 = AtomicU64::new(0);
 
-/// `threads` of four cohorts change a pair until `time` is over, and now and then their minds on what cohort they
-/// are of. Every other one gives up after some microseconds, and tries again. Returns how many changes got lost, or
-/// met others.
+/// `threads` of four cohorts change a pair until `time` is over, and now and then their minds on
+/// what cohort they are of. Every other one gives up after some microseconds, and tries again.
+/// Returns how many changes got lost, or met others.
 pub(crate) fn storm(threads: u32, time: Duration) -> u64 {
     let lock = Mutex::new(Pair::default());
     let (stop, violations, changes) =

@@ -50,9 +50,9 @@ impl<C: Cohorts> RawCohortMutex<C> {
     }
 }
 
-// SAFETY: `raw.rs` argues that there is one holder; taking acquires and giving up releases. Nothing that
-// the lock points to is its own but threads that wait, who borrow it: it may be moved and dropped while a
-// forgotten guard holds it.
+// SAFETY: `raw.rs` argues that there is one holder; taking acquires and giving up releases. Nothing
+// that the lock points to is its own but threads that wait, who borrow it: it may be moved and
+// dropped while a forgotten guard holds it.
 unsafe impl<C: Cohorts> lock_api::RawMutex for RawCohortMutex<C> {
     const INIT: RawCohortMutex<C> = RawCohortMutex::unlocked();
 
@@ -102,63 +102,68 @@ unsafe impl<C: Cohorts> RawMutexTimed for RawCohortMutex<C> {
 
 /// A mutex that stays on one memory node for a while before it goes to the next.
 ///
-/// On a machine with several memory nodes (or last-level caches) it costs several times as much to fetch a
-/// cache line from another node as from another core of the same one. A lock that is passed on in the order of
-/// arrival fetches itself and all it protects from elsewhere nearly every time. This one prefers waiters
-/// of its holder's *cohort*, within bounds, so that most handovers stay near.
+/// On a machine with several memory nodes (or last-level caches) it costs several times as much to
+/// fetch a cache line from another node as from another core of the same one. A lock that is passed
+/// on in the order of arrival fetches itself and all it protects from elsewhere nearly every time.
+/// This one prefers waiters of its holder's *cohort*, within bounds, so that most handovers stay
+/// near.
 ///
-/// For locks that many threads of a large machine fight for. If they seldom meet, any mutex is as good; on a
-/// machine with one node it behaves as a queue lock does that passes over preempted waiters.
+/// For locks that many threads of a large machine fight for. If they seldom meet, any mutex is as
+/// good; on a machine with one node it behaves as a queue lock does that passes over preempted
+/// waiters.
 ///
-/// `C` says what a cohort is: [`ByNode`], [`ByLastLevelCache`](super::ByLastLevelCache), or your own
-/// [`Cohorts`].
+/// `C` says what a cohort is: [`ByNode`], [`ByLastLevelCache`](super::ByLastLevelCache), or your
+/// own [`Cohorts`].
 ///
 /// # How it works
 ///
-/// Taking it when it is free is one atomic exchange, and so is giving it up when nobody waits. Who finds it taken
-/// looks again a few times, and then queues, with a node on its own stack; nothing is allocated. Only
-/// then is the cohort asked for, once. The holder sorts those that arrived by cohort when it gives the lock up,
-/// and passes it on: to the first of its own cohort that runs, 64 times in a row or for a millisecond
-/// ([`Cohorts::PASSES`], [`Cohorts::NANOS`]), then to the next cohort that has a waiter who runs.
+/// Taking it when it is free is one atomic exchange, and so is giving it up when nobody waits. Who
+/// finds it taken looks again a few times, and then queues, with a node on its own stack; nothing
+/// is allocated. Only then is the cohort asked for, once. The holder sorts those that arrived by
+/// cohort when it gives the lock up, and passes it on: to the first of its own cohort that runs, 64
+/// times in a row or for a millisecond ([`Cohorts::PASSES`], [`Cohorts::NANOS`]), then to the next
+/// cohort that has a waiter who runs.
 ///
-/// A waiter spins on its node, for a time that adapts (4 to 250 µs), then parks. Who is parked, or has not
-/// looked at its node for 10 µs, because it was preempted, is passed over in favour of one that
-/// runs; after as many passes it is woken ahead of its turn, and after sixteen times as many it gets the lock in
-/// any case. If nobody runs, the lock is set free, and one waiter woken to compete for it.
+/// A waiter spins on its node, for a time that adapts (4 to 250 µs), then parks. Who is parked, or
+/// has not looked at its node for 10 µs, because it was preempted, is passed over in favour of one
+/// that runs; after as many passes it is woken ahead of its turn, and after sixteen times as many
+/// it gets the lock in any case. If nobody runs, the lock is set free, and one waiter woken to
+/// compete for it.
 ///
 /// # Fairness
 ///
-/// * Cohorts have their turns in order. While other cohorts have waiters that run, a turn ends after
-///   [`PASSES`](Cohorts::PASSES) handovers, or [`NANOS`](Cohorts::NANOS).
+/// * Cohorts have their turns in order. While other cohorts have waiters that run, a turn ends
+///   after [`PASSES`](Cohorts::PASSES) handovers, or [`NANOS`](Cohorts::NANOS).
 /// * Within a cohort the order is that of arrival, but for those who do not run.
-/// * Who arrives while the lock is free, or before anybody else queues, may take it at once. Free with waiters
-///   it is only while all of them sleep; and once in a millisecond the one whose turn it is gets the lock
-///   directly, if it has waited for longer than that.
-/// * [`unlock_fair`](CohortMutexGuard::unlock_fair) gives the lock to a waiter directly: to the one that has waited
-///   longest of those that are first of their cohort.
+/// * Who arrives while the lock is free, or before anybody else queues, may take it at once. Free
+///   with waiters it is only while all of them sleep; and once in a millisecond the one whose turn
+///   it is gets the lock directly, if it has waited for longer than that.
+/// * [`unlock_fair`](CohortMutexGuard::unlock_fair) gives the lock to a waiter directly: to the one
+///   that has waited longest of those that are first of their cohort.
 ///
 /// # Recursion, panics, forgotten guards
 ///
-/// Locking it twice on one thread waits for ever. A thread that panics releases it; there is no poisoning. A guard
-/// that is forgotten holds it for ever; it is safe to move or drop the lock afterwards. If
-/// [`Cohorts::cohort`] panics, so does the call that asked, and nothing has happened.
+/// Locking it twice on one thread waits for ever. A thread that panics releases it; there is no
+/// poisoning. A guard that is forgotten holds it for ever; it is safe to move or drop the lock
+/// afterwards. If [`Cohorts::cohort`] panics, so does the call that asked, and nothing has
+/// happened.
 ///
 /// # Threads and signals
 ///
-/// A guard stays on its thread, unless the feature `send_guard` is chosen. A signal handler must not lock:
-/// it may wait for the thread that it interrupts. In the child of a fork, locks that other threads held stay
-/// held.
+/// A guard stays on its thread, unless the feature `send_guard` is chosen. A signal handler must
+/// not lock: it may wait for the thread that it interrupts. In the child of a fork, locks that
+/// other threads held stay held.
 ///
 /// # Timeouts
 ///
-/// [`try_lock_for`](CohortMutex::try_lock_for) and [`try_lock_until`](CohortMutex::try_lock_until) take their
-/// node out of the queue when the time is over. For that they wait for whoever is looking through
-/// the queue just then.
+/// [`try_lock_for`](CohortMutex::try_lock_for) and [`try_lock_until`](CohortMutex::try_lock_until)
+/// take their node out of the queue when the time is over. For that they wait for whoever is
+/// looking through the queue just then.
 ///
 /// # Memory
 ///
-/// 128 bytes: one cache line for those who arrive, one for those who hand it on. A thread that waits has a node of
-/// 64 bytes on its stack.
+/// 128 bytes: one cache line for those who arrive, one for those who hand it on. A thread that
+/// waits has a node of 64 bytes on its stack.
 ///
 /// # When it is the wrong tool
 ///
@@ -247,8 +252,8 @@ pub type ArcCohortMutexGuard<T, C = ByNode> = lock_api::ArcMutexGuard<RawCohortM
 /// assert_eq!((lock.handovers().local, lock.handovers().remote), (0, 0));
 /// ```
 pub trait CountHandovers {
-    /// How often the lock has been passed on to a waiter since it was made. Acquisitions that found it free
-    /// are not counted. Two loads; not of one moment, if others use the lock meanwhile.
+    /// How often the lock has been passed on to a waiter since it was made. Acquisitions that found
+    /// it free are not counted. Two loads; not of one moment, if others use the lock meanwhile.
     fn handovers(&self) -> Handovers;
 }
 

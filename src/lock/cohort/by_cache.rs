@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 ///
 /// For processors that are made of several dies, whose memory is one node all the same.
 ///
-/// The table is read from `/sys` when it is first needed: by the first call that has to queue, or by yours to
-/// [`cohort`](Cohorts::cohort). That reads some files and allocates; later calls are two loads. CPUs that
-/// were offline then, or of which `/sys` does not tell, are cohorts by their
+/// The table is read from `/sys` when it is first needed: by the first call that has to queue, or
+/// by yours to [`cohort`](Cohorts::cohort). That reads some files and allocates; later calls are
+/// two loads. CPUs that were offline then, or of which `/sys` does not tell, are cohorts by their
 /// [node](crate::current_node).
 ///
 /// # Examples

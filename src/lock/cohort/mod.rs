@@ -18,7 +18,8 @@ pub use api::{CohortMutex, CohortMutexGuard, CohortState, CountHandovers, Mapped
 pub use by_cache::ByLastLevelCache;
 pub use raw::RawCohortMutex;
 
-/// How threads are told apart by a [`CohortMutex`](crate::CohortMutex): which of them are near each other.
+/// How threads are told apart by a [`CohortMutex`](crate::CohortMutex): which of them are near each
+/// other.
 ///
 /// [`ByNode`] and [`ByLastLevelCache`] are there; implement it for what you know better.
 ///
@@ -47,8 +48,9 @@ pub use raw::RawCohortMutex;
 /// *QUOTA.lock() -= 1;
 /// ```
 pub trait Cohorts {
-    /// The lock is passed on within a cohort so many times at most while runnable others wait. In the
-    /// long run one handover in `PASSES + 1` leaves the cohort, when all wait for the lock all the time.
+    /// The lock is passed on within a cohort so many times at most while runnable others wait. In
+    /// the long run one handover in `PASSES + 1` leaves the cohort, when all wait for the lock all
+    /// the time.
     const PASSES: u32 = if cfg!(stillpoint_loom) { 1 } else { 64 };
 
     /// Nor for longer than this, in nanoseconds.
@@ -56,12 +58,12 @@ pub trait Cohorts {
 
     /// The cohort of the calling thread.
     ///
-    /// Called once by each acquisition that has to queue, before it does. Any number will do, and it may be another
-    /// one each time: who may have the lock does not depend on it. Cohorts that wait
-    /// at the same time are looked through one by one, so they should be few.
+    /// Called once by each acquisition that has to queue, before it does. Any number will do, and
+    /// it may be another one each time: who may have the lock does not depend on it. Cohorts that
+    /// wait at the same time are looked through one by one, so they should be few.
     ///
-    /// It may panic: then [`lock`](lock_api::Mutex::lock) does, and has done nothing. It must not lock the mutex
-    /// that asks.
+    /// It may panic: then [`lock`](lock_api::Mutex::lock) does, and has done nothing. It must not
+    /// lock the mutex that asks.
     fn cohort() -> u32;
 }
 
@@ -86,7 +88,8 @@ impl Cohorts for ByNode {
     }
 }
 
-/// How often a [`CohortMutex`](crate::CohortMutex) was passed from a thread that gave it up to one that waited.
+/// How often a [`CohortMutex`](crate::CohortMutex) was passed from a thread that gave it up to one
+/// that waited.
 ///
 /// # Examples
 ///

@@ -45,7 +45,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
         self.is_taken()
     }
 
-    /// Tells, by what it was before, whether somebody has arrived since. Not while the lock is passed on.
+    /// Tells, by what it was before, whether somebody has arrived since. Not while the lock is
+    /// passed on.
     pub fn latest_arrival(&self) -> *const () {
         self.latest()
     }

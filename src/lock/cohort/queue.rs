@@ -1,11 +1,11 @@
 //! Who waits for a cohort lock: nodes, and the lists that they are in.
 //!
-//! A node lies on the stack of a thread that waits. It is one cache line, so that whoever passes the lock on gets
-//! with one transfer what the waiter spins on and who comes next.
+//! A node lies on the stack of a thread that waits. It is one cache line, so that whoever passes
+//! the lock on gets with one transfer what the waiter spins on and who comes next.
 //!
-//! The waiters of one cohort are a *group*: a list in the order of their coming. Its first node, the
-//! *front*, also knows the last one, and the front of the next group. Groups are in the order of their
-//! turns. So there are as many lists as there are cohorts that wait, without a table and
+//! The waiters of one cohort are a *group*: a list in the order of their coming. Its first node,
+//! the *front*, also knows the last one, and the front of the next group. Groups are in the order
+//! of their turns. So there are as many lists as there are cohorts that wait, without a table and
 //! without a limit, and no waiter of another cohort is ever looked at twice to be passed over.
 //!
 //! [`Lists`] has no lock of its own: `mod.rs` says who may touch it, and why a node in it is alive.
@@ -73,8 +73,9 @@ pub(super) fn coarse(now: u64) -> u32 {
     (now >> 10) as u32
 }
 
-/// What has passed between two such times, in nanoseconds. Threads read the clock one after the other, but not in
-/// the order in which they then come here: a time that is later than `now` is not long ago.
+/// What has passed between two such times, in nanoseconds. Threads read the clock one after the
+/// other, but not in the order in which they then come here: a time that is later than `now` is not
+/// long ago.
 pub(super) fn passed(since: u32, now: u64) -> u64 {
     let units = coarse(now).wrapping_sub(since);
     if units.cast_signed() < 0 { 0 } else { u64::from(units) << 10 }
@@ -217,7 +218,8 @@ impl Turn {
 /// # Safety
 ///
 /// Of each method: the caller has the lists, and the links of all nodes, for itself; `raw.rs` says
-/// who has. Then every node in them is alive, because its thread leaves only when it is in them no more.
+/// who has. Then every node in them is alive, because its thread leaves only when it is in them no
+/// more.
 impl Lists {
     const_unless_modelled! {
         pub(super) const fn new() -> Lists {
@@ -287,7 +289,8 @@ impl Lists {
         at.set(node);
     }
 
-    /// Puts a whole group behind that of its cohort. The group of `home` comes first, new ones last.
+    /// Puts a whole group behind that of its cohort. The group of `home` comes first, new ones
+    /// last.
     unsafe fn add_group(&self, group: &Node, home: u32) {
         let mut at = &self.first;
         // SAFETY: listed nodes are alive.
@@ -415,17 +418,18 @@ impl Lists {
 
     /// The one that has waited longest.
     pub(super) unsafe fn oldest<'a>(&self, now: u64) -> Option<&'a Node> {
-        // SAFETY: the caller's promise. The longest wait in a group is its front's, but for those that
-        // arrived again.
+        // SAFETY: the caller's promise. The longest wait in a group is its front's, but for those
+        // that arrived again.
         unsafe { self.fronts() }.max_by_key(|front| front.has_waited(now))
     }
 
-    /// Adds arrivals, of which `top` is the last. Each is visited once: their threads write to them all the time.
+    /// Adds arrivals, of which `top` is the last. Each is visited once: their threads write to them
+    /// all the time.
     pub(super) unsafe fn add_arrivals(&self, top: *const Node, home: u32) {
         let arrived = Lists::new();
         let mut at = top;
-        // SAFETY: all of it: arrivals are alive as listed nodes are, and the caller took them for itself; so are
-        // the new lists, and, by the caller's promise, the old.
+        // SAFETY: all of it: arrivals are alive as listed nodes are, and the caller took them for
+        // itself; so are the new lists, and, by the caller's promise, the old.
         unsafe {
             while let Some(node) = at.as_ref() {
                 at = node.before();

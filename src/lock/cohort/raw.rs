@@ -11,74 +11,79 @@
 //!        none. Each knows who arrived before it
 //! ```
 //!
-//! On another line, the *desk*: the groups of waiters (`queue.rs`), whose turn it is, since when, and how
-//! often the lock was passed on within the cohort. Whoever has `busy` may touch the desk and all links of
-//! nodes; that is the holder when it gives the lock up (or withdraws), or a waiter whose time has run out.
-//! The arrivals are moved into the lists by an unconditional exchange, too: there are some only while
-//! the word is LOCKED, and nobody frees it meanwhile, because that takes `busy`, or a word without arrivals.
+//! On another line, the *desk*: the groups of waiters (`queue.rs`), whose turn it is, since when,
+//! and how often the lock was passed on within the cohort. Whoever has `busy` may touch the desk
+//! and all links of nodes; that is the holder when it gives the lock up (or withdraws), or a waiter
+//! whose time has run out. The arrivals are moved into the lists by an unconditional exchange, too:
+//! there are some only while the word is LOCKED, and nobody frees it meanwhile, because that takes
+//! `busy`, or a word without arrivals.
 //!
 //! Taking a free lock is one exchange of the word; giving up a lock that nobody waits for is one
 //! store, as an exchange of the word from LOCKED to 0. A plain store would have to be followed by a
 //! look at the word, and by a full fence between the two, which costs as much: else a waiter that
 //! arrives meanwhile would be forgotten.
 //!
-//! Who finds the lock taken, and nobody waiting, looks again a few times. Then it arrives: one unconditional
-//! exchange of the word, however many do so at once; then it says in its node who arrived before.
-//! From then on it looks at nothing but its own node. (If the exchange finds that the lock was freed
-//! meanwhile, the lock is taken by it; then the node, the first of the arrivals, is withdrawn.)
+//! Who finds the lock taken, and nobody waiting, looks again a few times. Then it arrives: one
+//! unconditional exchange of the word, however many do so at once; then it says in its node who
+//! arrived before. From then on it looks at nothing but its own node. (If the exchange finds that
+//! the lock was freed meanwhile, the lock is taken by it; then the node, the first of the arrivals,
+//! is withdrawn.)
 //!
 //! # To whom it goes
 //!
 //! A holder that gives up a lock with waiters passes it on, and the word stays LOCKED:
 //!
 //! 1. to the first of the holder's cohort that runs, until that turn is over: after
-//!    [`PASSES`](Cohorts::PASSES) passes, or [`NANOS`](Cohorts::NANOS). The word, which
-//!    those who arrive fight for, is not touched before that; the arrivals are looked at afterwards, now and then,
-//!    while the next holder is at its work;
+//!    [`PASSES`](Cohorts::PASSES) passes, or [`NANOS`](Cohorts::NANOS). The word, which those who
+//!    arrive fight for, is not touched before that; the arrivals are looked at afterwards, now and
+//!    then, while the next holder is at its work;
 //! 2. then to the first that runs of the next cohort, in the order of their turns;
-//! 3. if no other runs, again to its own cohort. The others that were passed over are told to wake and
-//!    spin: when they run, they are next. If they still do not after [`LAST`] times
-//!    the bound, they get the lock all the same.
+//! 3. if no other runs, again to its own cohort. The others that were passed over are told to wake
+//!    and spin: when they run, they are next. If they still do not after [`LAST`] times the bound,
+//!    they get the lock all the same.
 //!
-//! Within a cohort the order is that of arrival, but those who do not run are passed over, within the same
-//! bounds. A waiter *runs* if it spins and has looked at its node in the last [`STALE`]: who was
-//! preempted has not. It tells by the time it writes to its node each time. Who finds, looking at the clock,
-//! that it was preempted itself, parks: others want its CPU.
+//! Within a cohort the order is that of arrival, but those who do not run are passed over, within
+//! the same bounds. A waiter *runs* if it spins and has looked at its node in the last [`STALE`]:
+//! who was preempted has not. It tells by the time it writes to its node each time. Who finds,
+//! looking at the clock, that it was preempted itself, parks: others want its CPU.
 //!
-//! If nobody runs, the lock is freed, and one of the waiters taken out and woken to compete for it, because
-//! waking takes longer than most critical sections. While that one is on its way no other is woken: those who run
-//! take the lock meanwhile, and pass it on among themselves as soon as two of them meet. If that waiter has already waited for longer than a
-//! turn, it is given the lock instead, at most once in that time; so whoever waits gets it in the end.
+//! If nobody runs, the lock is freed, and one of the waiters taken out and woken to compete for it,
+//! because waking takes longer than most critical sections. While that one is on its way no other
+//! is woken: those who run take the lock meanwhile, and pass it on among themselves as soon as two
+//! of them meet. If that waiter has already waited for longer than a turn, it is given the lock
+//! instead, at most once in that time; so whoever waits gets it in the end.
 //!
-//! A waiter spins for a while, [`LONGEST_SPIN`] at most, as nobody else wants its CPU. The time is halved whenever a
-//! waiter finds that it was preempted: there are more threads than CPUs. It becomes shorter, too, when holders
-//! have the lock for longer than [`LONG_HOLD`], or were preempted meanwhile; and slowly longer otherwise.
+//! A waiter spins for a while, [`LONGEST_SPIN`] at most, as nobody else wants its CPU. The time is
+//! halved whenever a waiter finds that it was preempted: there are more threads than CPUs. It
+//! becomes shorter, too, when holders have the lock for longer than [`LONG_HOLD`], or were
+//! preempted meanwhile; and slowly longer otherwise.
 //!
 //! # Why a node is alive
 //!
-//! It lies on its thread's stack. Other threads touch it only when they have `busy`, while it is among the
-//! arrivals or in a list, and until they exchange its state for GRANTED or COMPETE: with that, still at the desk,
-//! they touch it for the last time (what has to be known to take it out of its list is read before). To wake
-//! its thread, its address is enough. The thread returns when it has seen GRANTED or COMPETE. Or when its time is
-//! over: then it takes `busy` and looks at its state again. If it was told nothing, it moves the
-//! arrivals into the lists (those of them that have not said yet who came before them are waited for), takes its
-//! node out itself, and then nobody knows of it. So leaving waits for `busy`, which others have for as
-//! long as it takes to look through lists, and perhaps to be preempted; as it does in the parking lot.
+//! It lies on its thread's stack. Other threads touch it only when they have `busy`, while it is
+//! among the arrivals or in a list, and until they exchange its state for GRANTED or COMPETE: with
+//! that, still at the desk, they touch it for the last time (what has to be known to take it out of
+//! its list is read before). To wake its thread, its address is enough. The thread returns when it
+//! has seen GRANTED or COMPETE. Or when its time is over: then it takes `busy` and looks at its
+//! state again. If it was told nothing, it moves the arrivals into the lists (those of them that
+//! have not said yet who came before them are waited for), takes its node out itself, and then
+//! nobody knows of it. So leaving waits for `busy`, which others have for as long as it takes to
+//! look through lists, and perhaps to be preempted; as it does in the parking lot.
 //!
 //! # Why nobody sleeps for ever
 //!
-//! Claim: if the word is not LOCKED, but somebody waits, then a thread that was told COMPETE is on its way.
-//! Waiters arrive only while the word is LOCKED, or make it so. It is freed in two ways. With no waiters: by an exchange that
-//! fails if somebody arrived, or if somebody who left moved arrivals into the lists, which sets QUEUED. With
-//! waiters: by an exchange that fails if somebody arrived, and then one is told COMPETE, unless one is on its way
-//! already (`is_woken`, on the desk). That one first notes, at the desk, that it has come, and
-//! then takes the lock, or finds it taken: then its holder is the one that will see the others. For if that holder
-//! frees the lock because somebody is on its way, it was at the desk before the note, and freed the lock
-//! before it too. (QUEUED is cleared by
-//! the holder alone, with `busy`, when the lists are empty.)
+//! Claim: if the word is not LOCKED, but somebody waits, then a thread that was told COMPETE is on
+//! its way. Waiters arrive only while the word is LOCKED, or make it so. It is freed in two ways.
+//! With no waiters: by an exchange that fails if somebody arrived, or if somebody who left moved
+//! arrivals into the lists, which sets QUEUED. With waiters: by an exchange that fails if somebody
+//! arrived, and then one is told COMPETE, unless one is on its way already (`is_woken`, on the
+//! desk). That one first notes, at the desk, that it has come, and then takes the lock, or finds it
+//! taken: then its holder is the one that will see the others. For if that holder frees the lock
+//! because somebody is on its way, it was at the desk before the note, and freed the lock before it
+//! too. (QUEUED is cleared by the holder alone, with `busy`, when the lists are empty.)
 //!
-//! A waiter parks after having changed SPINNING to PARKED, and looks at its state again under the parking
-//! lot's lock. Who changes PARKED to something else wakes it afterwards.
+//! A waiter parks after having changed SPINNING to PARKED, and looks at its state again under the
+//! parking lot's lock. Who changes PARKED to something else wakes it afterwards.
 //!
 //! # Orderings
 //!
@@ -92,11 +97,11 @@
 //!
 //! # Sources
 //!
-//! Dice, Marathe, Shavit, "Lock Cohorting" (PPoPP 2012): the bound of passes. Dice and Kogan, "Compact
-//! NUMA-aware Locks" (EuroSys 2019): the holder sorts the waiters. Kashyap and others, "Scalable and
-//! Practical Locking with Shuffling" (SOSP 2019): a word apart from the queue, so that nodes are needed by
-//! waiters only. He, Scherer, Scott, "Preemption Adaptivity in Time-Published Queue-Based Spin Locks"
-//! (HiPC 2005): beats.
+//! Dice, Marathe, Shavit, "Lock Cohorting" (PPoPP 2012): the bound of passes. Dice and Kogan,
+//! "Compact NUMA-aware Locks" (EuroSys 2019): the holder sorts the waiters. Kashyap and others,
+//! "Scalable and Practical Locking with Shuffling" (SOSP 2019): a word apart from the queue, so
+//! that nodes are needed by waiters only. He, Scherer, Scott, "Preemption Adaptivity in
+//! Time-Published Queue-Based Spin Locks" (HiPC 2005): beats.
 
 use super::Cohorts;
 use super::queue::{
@@ -124,8 +129,8 @@ const STALE: u64 = 10_000;
 const TURNS: u32 = 64;
 /// Looks at a lock that is taken before queueing, each after twice as many pauses.
 const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
-/// Passes between two looks at the arrivals: few, so that the next holder does not wait for that; more than one,
-/// because each costs those who arrive the line of the door.
+/// Passes between two looks at the arrivals: few, so that the next holder does not wait for that;
+/// more than one, because each costs those who arrive the line of the door.
 const SORTS_EVERY: u32 = 8;
 /// The longest that a waiter spins before it parks, in nanoseconds.
 const LONGEST_SPIN: u32 = 500_000;
@@ -133,7 +138,8 @@ const LONGEST_SPIN: u32 = 500_000;
 const GROWS_EVERY: u64 = 1_000_000;
 /// What it begins with.
 const FIRST_SPIN: u32 = LONGEST_SPIN;
-/// Who has the lock for longer than it takes to park and to wake is not worth spinning for, in nanoseconds.
+/// Who has the lock for longer than it takes to park and to wake is not worth spinning for, in
+/// nanoseconds.
 const LONG_HOLD: u64 = 20_000;
 /// The least.
 const SHORTEST_SPIN: u32 = 4_000;
@@ -181,8 +187,8 @@ pub struct RawCohortMutex<C: Cohorts = super::ByNode> {
     cohorts: PhantomData<fn() -> C>,
 }
 
-// SAFETY: the cells of the desk, and those of nodes behind its pointers, are touched by whoever has `busy`
-// only; the rest are atomics.
+// SAFETY: the cells of the desk, and those of nodes behind its pointers, are touched by whoever has
+// `busy` only; the rest are atomics.
 unsafe impl<C: Cohorts> Send for RawCohortMutex<C> {}
 // SAFETY: as above.
 unsafe impl<C: Cohorts> Sync for RawCohortMutex<C> {}
@@ -290,7 +296,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
         self.door.word.compare_exchange(from, to, order, Ordering::Relaxed).map(|_| ())
     }
 
-    /// Gives up the lock. Who was handed it knows that others may wait, and does not look at the word.
+    /// Gives up the lock. Who was handed it knows that others may wait, and does not look at the
+    /// word.
     #[inline(always)]
     pub(super) fn give_up(&self, was_handed: bool) {
         if was_handed || !self.free_unawaited() {
@@ -556,7 +563,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
         }
     }
 
-    /// Tells a waiter what has become of it. With this its node may be gone. True if it is to be woken.
+    /// Tells a waiter what has become of it. With this its node may be gone. True if it is to be
+    /// woken.
     fn tell(&self, next: &Next<'_>) -> bool {
         let told = if next.how == How::Free { COMPETE } else { GRANTED };
         if told == COMPETE && broken(Mutant::NobodyCompetes) {
@@ -685,8 +693,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
         self.adapt(next.how, now);
     }
 
-    /// Waiters are to spin for shorter if a holder had the lock for long, or was preempted, and else, from time to
-    /// time, for longer.
+    /// Waiters are to spin for shorter if a holder had the lock for long, or was preempted, and
+    /// else, from time to time, for longer.
     fn adapt(&self, how: How, now: u64) {
         let desk = &self.desk;
         let was_granted = desk.is_granted.replace(how == How::Run);

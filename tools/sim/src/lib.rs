@@ -5,8 +5,9 @@
 //! cargo run --release -p sim -- --curve --svg curve.svg
 //! ```
 //!
-//! The shipped locks are compiled from the library's own sources, with the third face of `src/sync/`. Figures are those
-//! of the model, to compare locks with each other; they are no claim about any machine.
+//! The shipped locks are compiled from the library's own sources, with the third face of
+//! `src/sync/`. Figures are those of the model, to compare locks with each other; they are no claim
+//! about any machine.
 
 pub mod chart;
 pub mod locks;

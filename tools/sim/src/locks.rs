@@ -92,8 +92,8 @@ impl Cohorts for One {
     }
 }
 
-/// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one` has all threads
-/// in one cohort, and is a queue that passes over those who do not run.
+/// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one` has
+/// all threads in one cohort, and is a queue that passes over those who do not run.
 pub const NAMES: [&str; 12] = [
     "cohort",
     "cohort-10",

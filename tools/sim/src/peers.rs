@@ -119,11 +119,13 @@ impl Lock for Queue {
     }
 }
 
-/// C-BO-MCS of "Lock Cohorting" (Dice, Marathe, Shavit; PPoPP 2012): a queue per node, and whoever is first in
-/// one takes a global lock with exponential backoff, which is handed on within the node, so often at most.
+/// C-BO-MCS of "Lock Cohorting" (Dice, Marathe, Shavit; PPoPP 2012): a queue per node, and whoever
+/// is first in one takes a global lock with exponential backoff, which is handed on within the
+/// node, so often at most.
 ///
-/// With a ticket lock as the global one it is C-TKT-MCS: the global lock of the former goes to whoever is nearest,
-/// in these simulations to the same node again and again; that of the latter to the node that waits longest.
+/// With a ticket lock as the global one it is C-TKT-MCS: the global lock of the former goes to
+/// whoever is nearest, in these simulations to the same node again and again; that of the latter to
+/// the node that waits longest.
 pub(crate) struct CohortOfQueues {
     global: Line<AtomicU32>,
     tickets: Option<Ticket>,

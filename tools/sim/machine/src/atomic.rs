@@ -1,7 +1,7 @@
 //! Atomics whose accesses take simulated time; and cells, whose accesses do too.
 //!
-//! The memory orderings are those of one thread after the other: the simulator asks how fast a lock is, and the
-//! models of `loom-tests` whether it is right.
+//! The memory orderings are those of one thread after the other: the simulator asks how fast a lock
+//! is, and the models of `loom-tests` whether it is right.
 
 use crate::lines::Kind;
 use crate::scheduler::{Request, request, with};
@@ -137,8 +137,8 @@ number!(AtomicU64, u64);
 number!(AtomicUsize, usize);
 common!(AtomicPtr, real::AtomicPtr<T>, *mut T, T);
 
-/// A `std::cell::Cell` whose accesses take time. They let others run only when the line has to come from
-/// elsewhere.
+/// A `std::cell::Cell` whose accesses take time. They let others run only when the line has to come
+/// from elsewhere.
 #[derive(Default)]
 #[repr(transparent)]
 pub struct Cell<T>(std::cell::Cell<T>);

@@ -33,8 +33,8 @@ pub fn pause(turns: u32) {
     }
 }
 
-/// Spins while `word` has this value, for so many turns at most; `u32::MAX` is without end. Returns what
-/// it has then.
+/// Spins while `word` has this value, for so many turns at most; `u32::MAX` is without end. Returns
+/// what it has then.
 pub fn spin_while(word: &AtomicU32, value: u32, turns: u32) -> u32 {
     request(Request::Spin { word: word.real(), value, turns });
     word.real().load(std::sync::atomic::Ordering::Acquire)
@@ -78,7 +78,8 @@ fn at_once<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Parks the caller at `key`, unless `still` says that there is nothing to wait for. Returns what it is told.
+/// Parks the caller at `key`, unless `still` says that there is nothing to wait for. Returns what
+/// it is told.
 pub fn park(key: usize, token: u64, still: impl FnOnce() -> bool) -> Option<usize> {
     let call = with(|machine| machine.costs.call)?;
     compute(call);

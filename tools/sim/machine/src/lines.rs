@@ -1,11 +1,12 @@
 //! Cache lines: who has them, and when they are where they are wanted.
 //!
-//! A line is in one CPU's cache to be written, or in several to be read. Who wants to write it and has not got it
-//! alone waits for the farthest of the copies to go; who wants to read it, for the one who wrote it
-//! last. A line serves one writer after the other, in the order of asking: that is what makes locks
-//! collapse. Readers hold it up only for as long as the directory is occupied.
+//! A line is in one CPU's cache to be written, or in several to be read. Who wants to write it and
+//! has not got it alone waits for the farthest of the copies to go; who wants to read it, for the
+//! one who wrote it last. A line serves one writer after the other, in the order of asking: that is
+//! what makes locks collapse. Readers hold it up only for as long as the directory is occupied.
 //!
-//! A store does not keep its thread: it waits in a buffer, behind those before it, until the line is there.
+//! A store does not keep its thread: it waits in a buffer, behind those before it, until the line
+//! is there.
 
 use crate::costs::{Costs, Shape};
 use std::collections::HashMap;
@@ -126,7 +127,8 @@ impl Lines {
             return now.max(if kind == Kind::Read { 0 } else { free_at }) + hit;
         }
         let Some(line) = self.lines.get(&(address / LINE)) else {
-            // Memory that nobody has touched: from the node's own memory, about as far as another core.
+            // Memory that nobody has touched: from the node's own memory, about as far as another
+            // core.
             let line = Line { copies: alone, writer: Some(cpu), ..Line::default() };
             self.lines.insert(address / LINE, line);
             return now + self.costs.same_node;

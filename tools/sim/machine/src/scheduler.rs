@@ -1,13 +1,13 @@
 //! The event loop, and the scheduler of the CPUs.
 //!
-//! Each CPU has a queue of threads and runs the first for a quantum; then, if others wait, it goes to the end. A
-//! thread that is woken goes to its last CPU if that is idle, else to another idle one, of its node if
-//! possible, else it queues at its last. A CPU that has nothing to do takes the first in the
-//! queue of another, of its node if possible.
+//! Each CPU has a queue of threads and runs the first for a quantum; then, if others wait, it goes
+//! to the end. A thread that is woken goes to its last CPU if that is idle, else to another idle
+//! one, of its node if possible, else it queues at its last. A CPU that has nothing to do takes the
+//! first in the queue of another, of its node if possible.
 //!
-//! A thread that is preempted amid something goes on with the rest of it when it runs again. If it waited for a
-//! line, it gets the line, and does the access only when it runs: what it wanted to write is not
-//! written meanwhile.
+//! A thread that is preempted amid something goes on with the rest of it when it runs again. If it
+//! waited for a line, it gets the line, and does the access only when it runs: what it wanted to
+//! write is not written meanwhile.
 
 use crate::costs::{Costs, Shape};
 use crate::lines::{Kind, Lines, MOST_CPUS};
@@ -101,7 +101,8 @@ enum Event {
 pub struct Report {
     /// When the last thread ended.
     pub nanos: u64,
-    /// For how long, in all, threads that had called [`hold`](crate::hold) did not run though they could.
+    /// For how long, in all, threads that had called [`hold`](crate::hold) did not run though they
+    /// could.
     pub preempted_holder_nanos: u64,
     /// How often a thread was preempted.
     pub preemptions: u64,
@@ -121,7 +122,8 @@ pub(crate) struct Machine {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     made: u64,
     pub(crate) current: usize,
-    /// The current thread is in the parking lot, whose lock no other can take: its accesses do not yield.
+    /// The current thread is in the parking lot, whose lock no other can take: its accesses do not
+    /// yield.
     pub(crate) in_lot: bool,
     pub(crate) lot: BTreeMap<usize, VecDeque<(usize, u64)>>,
     report: Report,
@@ -134,8 +136,9 @@ std::thread_local! {
 
 /// Runs `f` with the machine that runs the calling coroutine; `None` outside of a simulation.
 pub(crate) fn with<R>(f: impl FnOnce(&mut Machine) -> R) -> Option<R> {
-    // SAFETY: set while `run` does nothing but to resume coroutines, and there are no threads; `f` does not
-    // yield, and does not come back here, since no caller of `with` calls code of others in it.
+    // SAFETY: set while `run` does nothing but to resume coroutines, and there are no threads; `f`
+    // does not yield, and does not come back here, since no caller of `with` calls code of others
+    // in it.
     MACHINE.with(|machine| unsafe { machine.get().as_mut() }).map(f)
 }
 
@@ -147,7 +150,8 @@ pub(crate) fn request(request: Request) {
     yielder.suspend(request);
 }
 
-/// Runs threads, each with its number, on a machine; the first `cpus` of them on a CPU each, and so on.
+/// Runs threads, each with its number, on a machine; the first `cpus` of them on a CPU each, and so
+/// on.
 ///
 /// # Panics
 ///
@@ -255,11 +259,12 @@ impl Machine {
         self.lines.access(from, self.threads[thread].cpu, address, kind)
     }
 
-    /// An access behind the stores that the thread has made: reads pass them, a store waits in the buffer until its
-    /// line is there and those before it are written, an atomic operation waits for all of them.
+    /// An access behind the stores that the thread has made: reads pass them, a store waits in the
+    /// buffer until its line is there and those before it are written, an atomic operation waits
+    /// for all of them.
     ///
-    /// A store to a line that others have asked for before it must not be seen by them: there the thread waits for
-    /// its turn, and then stores.
+    /// A store to a line that others have asked for before it must not be seen by them: there the
+    /// thread waits for its turn, and then stores.
     fn ordered_access(&mut self, from: u64, thread: usize, address: usize, kind: Kind) -> u64 {
         let buffered = self.threads[thread].buffered_until;
         match kind {
