@@ -1,4 +1,5 @@
-//! What a lock of one holder costs, by the length of its critical sections and the number of threads.
+//! What a lock of one holder costs, by the length of its critical sections and the number of
+//! threads.
 //!
 //! ```text
 //! cargo bench --bench locks                     criterion's group, then the summary

@@ -1,5 +1,5 @@
-//! What a lock on a CPU's slot must do, on the tier that the process has; `STILLPOINT_TIER` chooses a
-//! lower one.
+//! What a lock on a CPU's slot must do, on the tier that the process has; `STILLPOINT_TIER`
+//! chooses a lower one.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 

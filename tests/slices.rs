@@ -32,7 +32,8 @@ fn without() {
     unsafe { libc::prctl(PR_RSEQ_SLICE_EXTENSION, SET, none, none, none) };
 }
 
-/// How often threads on each CPU have had the lock in a while. Sections are much shorter than a grant.
+/// How often threads on each CPU have had the lock in a while. Sections are much shorter than a
+/// grant.
 fn crowd<R>(extended: bool) -> u64
 where
     R: lock_api::RawMutex + Send + Sync,

@@ -1,8 +1,8 @@
 //! Models of the mutex and the spin lock, on the shipped source.
 //!
 //! What is protected is a loom cell: the checker itself reports accesses that no lock orders. A
-//! thread that is never woken is a deadlock, which it reports too. In a model the lock is given up by a
-//! store after the second quiet unlock, and nobody looks more than once.
+//! thread that is never woken is a deadlock, which it reports too. In a model the lock is given up
+//! by a store after the second quiet unlock, and nobody looks more than once.
 
 #[macro_use]
 mod support;

@@ -16,54 +16,60 @@
 //! # Giving up by a store
 //!
 //! To learn whether it must wake somebody, who gives up a lock exchanges its word: an atomic
-//! instruction, as dear as taking it. In mode PLAIN nobody is parked. Then the holder stores 0, and,
-//! behind a light fence, looks at the mode again. Who wants to park ends the mode first:
+//! instruction, as dear as taking it. In mode PLAIN nobody is parked. Then the holder stores 0,
+//! and, behind a light fence, looks at the mode again. Who wants to park ends the mode first:
 //!
 //! 1. it counts itself in `mode`, which thereby is not PLAIN any more;
 //! 2. it sends a broadcast;
 //! 3. it clears PLAIN, and takes back its count.
 //!
-//! By the cases of `machine/fence.rs`, a holder that passes its fence after the broadcast finds the mode
-//! changed, and is *late*: it has given up, and now wakes the head of the queue, whoever is there. If before,
-//! its 0 is visible to whoever began behind step 3, which releases what `leave_plain` acquires. PLAIN comes
-//! back only when the count is 0, so each count's broadcast lies in a time without it.
+//! By the cases of `machine/fence.rs`, a holder that passes its fence after the broadcast finds
+//! the mode changed, and is *late*: it has given up, and now wakes the head of the queue, whoever
+//! is there. If before, its 0 is visible to whoever began behind step 3, which releases what
+//! `leave_plain` acquires. PLAIN comes back only when the count is 0, so each count's broadcast
+//! lies in a time without it.
 //!
-//! The mode begins after [`QUIET`] unlocks in which nobody was parked: what they would have saved has
-//! paid for the broadcast that ends it. The holder sets it, under the queue's lock, if nobody is
-//! parked. Whoever parks checks under that lock that it is not set. On tier `Fence`, where a light
-//! fence is no cheaper than an exchange, it is never set.
+//! The mode begins after [`QUIET`] unlocks in which nobody was parked: what they would have saved
+//! has paid for the broadcast that ends it. The holder sets it, under the queue's lock, if nobody
+//! is parked. Whoever parks checks under that lock that it is not set. On tier `Fence`, where a
+//! light fence is no cheaper than an exchange, it is never set.
 //!
 //! # Who waits how
 //!
-//! A waiter that is on the CPU on which the lock was taken knows that the holder does not run, unless
-//! it has moved: it parks. Others look at the word for a while, in a section, which the kernel aborts if
-//! it takes the CPU away: after two aborts they park, for there are more threads than CPUs. In a lock
-//! where somebody has parked lately only one thread looks, the *heir*: it says so by HEIR. A second one
-//! parks at once, in a `SpinLock` only if somebody is parked. A woken thread is an heir too.
+//! A waiter that is on the CPU on which the lock was taken knows that the holder does not run,
+//! unless it has moved: it parks. Others look at the word for a while, in a section, which the
+//! kernel aborts if it takes the CPU away: after two aborts they park, for there are more threads
+//! than CPUs. In a lock where somebody has parked lately only one thread looks, the *heir*: it
+//! says so by HEIR. A second one parks at once, in a `SpinLock` only if somebody is parked. A
+//! woken thread is an heir too.
 //!
 //! As long as there is an heir, unlocking wakes nobody: the heir, which runs or is about to,
 //! will take the lock, and wakes the next when it gives it up. So under contention two threads
 //! pass the lock to and fro without the kernel, and the others sleep. But not for ever: an heir may
-//! have been preempted, and the others want their turn. [`PASSES`] unlocks in a row pass those that are
-//! parked; then one is woken all the same. If that thread has waited for more than a millisecond and parks
-//! again, it is *handed* the lock the next time.
+//! have been preempted, and the others want their turn. [`PASSES`] unlocks in a row pass those
+//! that are parked; then one is woken all the same. If that thread has waited for more than a
+//! millisecond and parks again, it is *handed* the lock the next time.
 //!
 //! # Why nobody sleeps for ever
 //!
-//! Claim: when the word has PARKED, or a thread is in the queue, then HELD is set, or there is an heir,
-//! or a late holder. Whoever has the lock and finds PARKED without HEIR wakes one. Who is late wakes
-//! one. An heir ends in one of three ways: it takes the lock, which sets HELD. Or it parks: it replaces a
-//! word with HELD by one without HEIR, and then checks, under the queue's lock, that HELD and PARKED are
-//! still set. Or it gives up: it clears HEIR, and if it then finds PARKED without HELD, it wakes the
-//! next. An heir may clear the HEIR of another: then somebody is woken in vain. Who sets
-//! HEIR clears it, so that it is never set without an heir. A late holder's 0 clears PARKED and HEIR
-//! together, and it sets what is true of the queue when it wakes.
+//! Claim: when the word has PARKED, or a thread is in the queue, then HELD is set, or there is an
+//! heir, or a late holder. Whoever has the lock and finds PARKED without HEIR wakes one. Who is
+//! late wakes one. An heir ends in one of three ways: it takes the lock, which sets HELD. Or it
+//! parks: it replaces a word with HELD by one without HEIR, and then checks, under the queue's
+//! lock, that HELD and PARKED are still set. Or it gives up: it clears HEIR, and if it then finds
+//! PARKED without HELD, it wakes the next. An heir may clear the HEIR of another: then somebody is
+//! woken in vain. Who sets HEIR clears it, so that it is never set without an heir. A late
+//! holder's 0 clears PARKED and HEIR together, and it sets what is true of the queue when it wakes.
 //!
 //! # Why it excludes
 //!
-//! HELD is set by exchanging a word without it, or kept by who hands the lock on, and it is cleared by its
-//! holder only. A plain 0 is stored by the holder only, and replaces what others may have set meanwhile,
-//! PARKED and HEIR, about which see above.
+//! HELD is set by exchanging a word without it, or kept by who hands the lock on, and it is
+//! cleared by its holder only. A plain 0 is stored by the holder only, and replaces what others
+//! may have set meanwhile, PARKED and HEIR, about which see above.
+//!
+//! Giving up looks at the lock once more when somebody else may have it already. So the lock must
+//! live until that returns, as references in Rust do; a count that is kept inside, by which the
+//! last to unlock frees the lock itself, is not enough.
 //!
 //! # Orderings
 //!
@@ -75,9 +81,10 @@
 //! | what a handed thread knows | the parking lot's lock | who handed over |
 //! | `passed` | plain, by the holder | taking and giving up |
 //!
-//! The heir's bit is Go's ("mutexWoken", `sync.Mutex`); one looker at a time is Linux's ("optimistic
-//! spinning", `kernel/locking/mutex.c`); the average of looks is glibc's (`PTHREAD_MUTEX_ADAPTIVE_NP`); that few
-//! circulate and the others sleep is Dice's ("Malthusian Locks", EuroSys 2017).
+//! The heir's bit is Go's ("mutexWoken", `sync.Mutex`); one looker at a time is Linux's
+//! ("optimistic spinning", `kernel/locking/mutex.c`); the average of looks is glibc's
+//! (`PTHREAD_MUTEX_ADAPTIVE_NP`); that few circulate and the others sleep is Dice's ("Malthusian
+//! Locks", EuroSys 2017).
 
 use super::inner::Release;
 use super::patience::{Patience, Wait};
@@ -101,8 +108,8 @@ const LEAVER: u8 = 2;
 const QUIET: u16 = if cfg!(stillpoint_loom) { 1 } else { 1000 };
 /// So many unlocks in a row pass those that are parked.
 const PASSES: u16 = if cfg!(stillpoint_loom) { 2 } else { 250 };
-/// Nobody looks more often before it parks: with the growing pauses, about what parking costs. Those
-/// that would rather not park begin anew.
+/// Nobody looks more often before it parks: with the growing pauses, about what parking costs.
+/// Those that would rather not park begin anew.
 const MOST_LOOKS: u32 = 10;
 /// What is tried first is a bit more than twice this.
 const FIRST_LOOKS: u8 = 3;
@@ -185,8 +192,8 @@ impl Exclusive {
         self.word.fetch_update(Self::taking(), Ordering::Relaxed, with).is_ok()
     }
 
-    /// Takes the lock, waiting as told. If it has it: whether a longer slice was asked for, which the
-    /// same thread must say when it gives the lock up.
+    /// Takes the lock, waiting as told. If it has it: whether a longer slice was asked for, which
+    /// the same thread must say when it gives the lock up.
     #[cold]
     #[inline(never)]
     pub(super) fn take(&self, manner: Manner, wait: Wait, asks: bool) -> Option<bool> {
@@ -362,7 +369,8 @@ impl Exclusive {
     pub(super) fn give(&self) {
         if self.mode.load(Ordering::Relaxed) == PLAIN {
             replace(&self.word, 0, Self::giving());
-            // Partner: the broadcast in `leave_plain`. Of the tiers that have the mode, this is the same.
+            // Partner: the broadcast in `leave_plain`. Of the tiers that have the mode, this is
+            // the same.
             if !broken(Mutant::NoLightFence) {
                 light(Tier::Rseq);
             }

@@ -4,9 +4,9 @@ use super::raw_mutex::{RawMutex, RawSpinLock};
 
 /// A mutex that knows when its holder does not run: 8 bytes and the value.
 ///
-/// Taking it writes the number of the CPU into the lock's word. So a thread that must wait, on the very
-/// CPU on which the lock was taken, knows that the holder has been preempted, or sleeps: it parks
-/// at once, instead of spinning in the holder's place. A waiter on another CPU spins for a
+/// Taking it writes the number of the CPU into the lock's word. So a thread that must wait, on the
+/// very CPU on which the lock was taken, knows that the holder has been preempted, or sleeps: it
+/// parks at once, instead of spinning in the holder's place. A waiter on another CPU spins for a
 /// while, in a restartable sequence, which the kernel aborts if it takes the CPU away: so it
 /// knows, too, when there are more threads than CPUs, and parks.
 ///
@@ -17,21 +17,21 @@ use super::raw_mutex::{RawMutex, RawSpinLock};
 /// [`RwLock`](super::RwLock) does), and it comes back after a thousand unlocks for which nobody
 /// was parked. Before, and on [tier](crate::Tier) `Fence`, giving up is an atomic instruction too.
 ///
-/// Under contention one thread at a time spins, the *heir*; the others are parked, and unlocking wakes
-/// nobody as long as there is an heir. How long it spins follows the average of what it took lately, up
-/// to about what parking costs.
+/// Under contention one thread at a time spins, the *heir*; the others are parked, and unlocking
+/// wakes nobody as long as there is an heir. How long it spins follows the average of what it took
+/// lately, up to about what parking costs.
 ///
 /// On Linux 7.0 and later, if the kernel was built for it, and the C library registered more than
-/// 32 bytes or left that to us, who had to wait for the lock asks for a few microseconds more if its time
-/// slice ends while it holds it ([`has_slice_extension`](super::has_slice_extension),
+/// 32 bytes or left that to us, who had to wait for the lock asks for a few microseconds more if
+/// its time slice ends while it holds it ([`has_slice_extension`](super::has_slice_extension),
 /// [`slice_statistics`](super::slice_statistics)); not with the feature `send_guard`.
 ///
 /// # Fairness
 ///
-/// * Whoever comes first gets it, also before those that are parked: that keeps the lock busy. At most
-///   250 unlocks in a row pass those that are parked, then one of them is woken, in order.
-/// * A thread that was woken in vain after it had waited for a millisecond is *handed* the lock when
-///   its turn comes again.
+/// * Whoever comes first gets it, also before those that are parked: that keeps the lock busy. At
+///   most 250 unlocks in a row pass those that are parked, then one of them is woken, in order.
+/// * A thread that was woken in vain after it had waited for a millisecond is *handed* the lock
+///   when its turn comes again.
 /// * [`unlock_fair`](MutexGuard::unlock_fair) hands it to whoever has been parked longest, at once;
 ///   [`bump`](MutexGuard::bump) does so and takes it again.
 ///
@@ -42,25 +42,25 @@ use super::raw_mutex::{RawMutex, RawSpinLock};
 ///
 /// # Panics and forgotten guards
 ///
-/// A thread that panics releases what it holds; there is no poisoning. What was protected may be half
-/// changed. A guard that is forgotten (`mem::forget`) holds the lock for ever; and the kernel may grant
-/// that thread, once, some microseconds that nobody needs. Nothing of the lock stays behind where it was: it may be
-/// moved and dropped.
+/// A thread that panics releases what it holds; there is no poisoning. What was protected may be
+/// half changed. A guard that is forgotten (`mem::forget`) holds the lock for ever; and the kernel
+/// may grant that thread, once, some microseconds that nobody needs. Nothing of the lock stays
+/// behind where it was: it may be moved and dropped.
 ///
 /// If the kernel begins to refuse the broadcast, because of a filter installed since, waiters nap
 /// instead of parking, until the lock is free.
 ///
 /// # Threads and signals
 ///
-/// A guard stays on its thread, as in std, unless the feature `send_guard` is chosen. A signal handler must not
-/// lock: it may wait for the thread that it interrupts. In the child of a fork, locks that other
-/// threads held stay held.
+/// A guard stays on its thread, as in std, unless the feature `send_guard` is chosen. A signal
+/// handler must not lock: it may wait for the thread that it interrupts. In the child of a fork,
+/// locks that other threads held stay held.
 ///
 /// # Time
 ///
-/// Uncontended: one atomic exchange, one store, about ten other instructions. The first thread to park
-/// since the lock was quiet sends a broadcast, some microseconds, which interrupts the CPUs that run
-/// this process. [`try_lock`](Mutex::try_lock) never waits and sends none.
+/// Uncontended: one atomic exchange, one store, about ten other instructions. The first thread to
+/// park since the lock was quiet sends a broadcast, some microseconds, which interrupts the CPUs
+/// that run this process. [`try_lock`](Mutex::try_lock) never waits and sends none.
 ///
 /// # Differences from the standard library's and parking_lot's
 ///
@@ -149,8 +149,8 @@ pub type ArcMutexGuard<T> = lock_api::ArcMutexGuard<RawMutex, T>;
 
 /// A lock whose waiters spin as long as the holder seems to run: 8 bytes and the value.
 ///
-/// It is [`Mutex`], but for how it waits: longer, and all who wait look, as long as nobody had to park. A
-/// waiter parks if
+/// It is [`Mutex`], but for how it waits: longer, and all who wait look, as long as nobody had to
+/// park. A waiter parks if
 ///
 /// * it is on the CPU on which the lock was taken: the holder cannot be running there;
 /// * it has itself lost its CPU twice while it waited: there are more threads than CPUs. That is
@@ -160,15 +160,17 @@ pub type ArcMutexGuard<T> = lock_api::ArcMutexGuard<RawMutex, T>;
 /// * somebody is parked, for one of these reasons, and another one looks.
 ///
 /// So it is safe where spin locks are not: with more threads than CPUs, and under real-time
-/// priorities, a waiter does not burn the time that the holder needs. Time slices, fairness, recursion, panics,
-/// forgotten guards, threads, signals and the uncontended cost: as with [`Mutex`].
+/// priorities, a waiter does not burn the time that the holder needs. Time slices, fairness,
+/// recursion, panics, forgotten guards, threads, signals and the uncontended cost: as with
+/// [`Mutex`].
 ///
 /// # When it is the wrong tool
 ///
-/// * Critical sections of more than about a microsecond, or of unknown length: each waiter keeps its CPU busy for
-///   as long. [`Mutex`] parks.
+/// * Critical sections of more than about a microsecond, or of unknown length: each waiter keeps
+///   its CPU busy for as long. [`Mutex`] parks.
 /// * Critical sections that may block: read a file, wait for another lock, page in. The holder does
-///   not run, but on another CPU nobody knows: each waiter there spins for those tens of microseconds.
+///   not run, but on another CPU nobody knows: each waiter there spins for those tens of
+///   microseconds.
 /// * Many waiters on a large machine: all of them look at one cache line.
 /// * Battery, or a hypervisor that sells time: spinning is paid for.
 ///

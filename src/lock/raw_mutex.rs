@@ -15,8 +15,8 @@ type Marker = PhantomData<()>;
 /// A longer time slice is asked for, and given back, by one thread: not where guards travel.
 const ASKS: bool = cfg!(not(feature = "send_guard"));
 
-/// What a guard of a [`Mutex`](super::Mutex) or [`SpinLock`](super::SpinLock) carries: whether a longer
-/// time slice was asked for.
+/// What a guard of a [`Mutex`](super::Mutex) or [`SpinLock`](super::SpinLock) carries: whether a
+/// longer time slice was asked for.
 ///
 /// # Examples
 ///

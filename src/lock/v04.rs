@@ -15,8 +15,8 @@
 //! * [`try_upgradable_read`](RwLock::try_upgradable_read) may fail while a reader is about to open
 //!   the lock for slots: for some nanoseconds, every few thousand reads at most.
 //!
-//! [`Mutex`] and [`SpinLock`] are those of the crate in all but one thing: they ask for no longer time
-//! slices, for the older `unlock` is not told whether its lock did.
+//! [`Mutex`] and [`SpinLock`] are those of the crate in all but one thing: they ask for no longer
+//! time slices, for the older `unlock` is not told whether its lock did.
 //!
 //! A lock of this module is another type than [`stillpoint::RwLock`](super::RwLock); prefer that
 //! where the choice is yours.
@@ -217,7 +217,8 @@ pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 /// ```
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
-/// [`stillpoint::SpinLock`](super::SpinLock) behind the traits of `lock_api` 0.4. 8 bytes and the value.
+/// [`stillpoint::SpinLock`](super::SpinLock) behind the traits of `lock_api` 0.4. 8 bytes and the
+/// value.
 ///
 /// # Examples
 ///

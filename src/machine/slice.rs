@@ -1,18 +1,18 @@
-//! The time-slice extension (Linux 7.0): a thread in a critical section asks the kernel not to take the
-//! CPU away right now.
+//! The time-slice extension (Linux 7.0): a thread in a critical section asks the kernel not to
+//! take the CPU away right now.
 //!
 //! # Protocol
 //!
-//! `struct rseq` has a byte by which the thread asks, and one by which the kernel says that it granted:
-//! some microseconds more, once, when the thread's time is up. Who was granted gives the rest back
-//! by `rseq_slice_yield` as soon as it is done; any other system call ends the grant as well, and so
-//! does the end of those microseconds, after which the kernel has cleared both bytes. All of it are
-//! plain stores and loads of one thread, which the kernel reads and writes on that thread's behalf, when it
-//! interrupts it.
+//! `struct rseq` has a byte by which the thread asks, and one by which the kernel says that it
+//! granted: some microseconds more, once, when the thread's time is up. Who was granted gives the
+//! rest back by `rseq_slice_yield` as soon as it is done; any other system call ends the grant as
+//! well, and so does the end of those microseconds, after which the kernel has cleared both bytes.
+//! All of it are plain stores and loads of one thread, which the kernel reads and writes on that
+//! thread's behalf, when it interrupts it.
 //!
 //! Locks ask when they had to wait, never on their fast path: asking costs a nanosecond or two,
-//! and matters only if others wait. Locks nest: a thread counts how many of those that it holds have
-//! asked, and only the last takes the question back.
+//! and matters only if others wait. Locks nest: a thread counts how many of those that it holds
+//! have asked, and only the last takes the question back.
 //!
 //! A guard that is forgotten leaves the question standing. Then the kernel grants that thread some
 //! microseconds, once, takes the byte back by itself, and nothing else happens.
@@ -56,7 +56,8 @@ fn ask_by(control: &Control, depth: &Cell<u32>) {
 }
 
 /// Is done, as one of the thread's locks. `was_granted`: there was a grant before a system call may
-/// have been made, which would have ended it. `give_back` ends a grant, and says whether it still was one.
+/// have been made, which would have ended it. `give_back` ends a grant, and says whether it still
+/// was one.
 fn done_by(
     control: &Control,
     depth: &Cell<u32>,
@@ -147,8 +148,8 @@ pub(crate) fn done(was_granted: bool) {
 }
 
 /// Whether the kernel lets the calling thread ask for longer time slices while it holds a lock
-/// (Linux 7.0 and later, built with `CONFIG_RSEQ_SLICE_EXTENSION`, and a registration of more than 32
-/// bytes).
+/// (Linux 7.0 and later, built with `CONFIG_RSEQ_SLICE_EXTENSION`, and a registration of more than
+/// 32 bytes).
 ///
 /// The first call on a thread tries to enable that, by a system call. Locks do the same when they
 /// first have to wait on a thread.

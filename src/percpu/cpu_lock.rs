@@ -13,15 +13,16 @@
 //!
 //! # Two ways to take it
 //!
-//! *On its CPU*, by a sequence that stores HERE if the word is 0. It is not atomic: it excludes those
-//! on the same CPU, because the kernel aborts it if another of them comes in between.
+//! *On its CPU*, by a sequence that stores HERE if the word is 0. It is not atomic: it excludes
+//! those on the same CPU, because the kernel aborts it if another of them comes in between.
 //!
 //! *From elsewhere*, or below tier `Rseq`, or by threads that have no sequences: exchange 0 for a
 //! ticket. A sequence may have seen the 0 before, and store HERE over the ticket later. So who has
 //! exchanged sends a broadcast to that CPU, after which such a sequence has stored or is
-//! aborted; the others find the word taken. If the ticket is still there then, it has the lock; else who
-//! stored HERE has it, and the ticket was in vain. Tickets are never used again, or a thread could
-//! mistake another's for its own. (Below `Rseq` there are no sequences, and no broadcast.)
+//! aborted; the others find the word taken. If the ticket is still there then, it has the lock;
+//! else who stored HERE has it, and the ticket was in vain. Tickets are never used again, or a
+//! thread could mistake another's for its own. (Below `Rseq` there are no sequences, and no
+//! broadcast.)
 //!
 //! A kernel before 6.18 may lose the abort of a broadcast: there two are sent (`expel`).
 //!
@@ -30,9 +31,10 @@
 //!
 //! # Why nobody sleeps for ever
 //!
-//! Who waits adds PARKED to the word, by exchange, and checks under the queue's lock that it is still
-//! there. Giving up exchanges the word, and wakes all if it finds PARKED. What else removes a PARKED is a
-//! sequence that stores HERE over a ticket; whoever's ticket it was finds it gone, and wakes all.
+//! Who waits adds PARKED to the word, by exchange, and checks under the queue's lock that it is
+//! still there. Giving up exchanges the word, and wakes all if it finds PARKED. What else removes
+//! a PARKED is a sequence that stores HERE over a ticket; whoever's ticket it was finds it gone,
+//! and wakes all.
 //!
 //! # Orderings
 //!
@@ -84,19 +86,20 @@ fn ticket() -> usize {
 /// A value for each CPU, and a lock on each of them.
 ///
 /// For people who build structures of which each CPU has a part, and whose operations are too long
-/// for one restartable sequence. [`lock`](CpuLock::lock) takes the part of the CPU that the thread is on: by
-/// a sequence, without an atomic instruction. The holder may then be preempted, or move: it keeps
-/// that CPU's value, which the guard names; another thread that comes to that CPU waits, or takes
-/// another's. [`lock_cpu`](CpuLock::lock_cpu) takes the part of any CPU, for a price: one broadcast, aimed at
-/// that CPU (two on kernels before 6.18), some microseconds.
+/// for one restartable sequence. [`lock`](CpuLock::lock) takes the part of the CPU that the thread
+/// is on: by a sequence, without an atomic instruction. The holder may then be preempted, or move:
+/// it keeps that CPU's value, which the guard names; another thread that comes to that CPU waits,
+/// or takes another's. [`lock_cpu`](CpuLock::lock_cpu) takes the part of any CPU, for a price: one
+/// broadcast, aimed at that CPU (two on kernels before 6.18), some microseconds.
 ///
 /// Threads that meet on a lock spin briefly, and park. The order in which they get it is nobody's.
 /// Do not lock a CPU's part twice on one thread: that waits for ever; and
-/// [`lock`](CpuLock::lock) may, under a guard of another CPU, come to the part that this thread holds. There
-/// [`try_lock`](CpuLock::try_lock) is right.
+/// [`lock`](CpuLock::lock) may, under a guard of another CPU, come to the part that this thread
+/// holds. There [`try_lock`](CpuLock::try_lock) is right.
 ///
-/// No poisoning: a thread that panics releases what it holds. A guard that is forgotten holds its part for ever.
-/// Not for signal handlers. In the child of a fork, what other threads held stays held.
+/// No poisoning: a thread that panics releases what it holds. A guard that is forgotten holds its
+/// part for ever. Not for signal handlers. In the child of a fork, what other threads held stays
+/// held.
 ///
 /// Memory: for each possible CPU, a multiple of 128 bytes.
 ///
@@ -162,8 +165,8 @@ impl<T> CpuLock<T> {
 
     /// Takes the part of the CPU that the calling thread is on, waiting for whoever has it.
     ///
-    /// One section; below tier `Rseq`, and on threads that have no sequences, an atomic exchange, on such
-    /// threads of tier `Rseq` with a broadcast.
+    /// One section; below tier `Rseq`, and on threads that have no sequences, an atomic exchange,
+    /// on such threads of tier `Rseq` with a broadcast.
     ///
     /// # Panics
     ///
@@ -269,8 +272,9 @@ impl<T> CpuLock<T> {
                     }
                     break;
                 };
-                // SAFETY: the word lives. Where it holds 0, only sequences on that CPU store plainly,
-                // and an exchange by others is followed by a broadcast before they rely on it.
+                // SAFETY: the word lives. Where it holds 0, only sequences on that CPU store
+                // plainly, and an exchange by others is followed by a broadcast before they rely
+                // on it.
                 if unsafe { replace(cpu, &slot.word, word(FREE), word(HERE)) } {
                     // Partner: the release in giving up, which the section's load has seen.
                     fence(Ordering::Acquire);
@@ -379,8 +383,8 @@ impl<T> fmt::Debug for CpuLock<T> {
     }
 }
 
-/// What [`CpuLock::lock`] and its like return: holds the part of one CPU until it is dropped, on whatever
-/// thread and CPU that may be.
+/// What [`CpuLock::lock`] and its like return: holds the part of one CPU until it is dropped, on
+/// whatever thread and CPU that may be.
 ///
 /// # Examples
 ///

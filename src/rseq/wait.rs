@@ -6,8 +6,8 @@
 //! bits 3..   the number of the CPU on which its holder took it, plus 1; 0 if that is not known
 //! ```
 //!
-//! The wait commits nothing. It is a section because of what a section's end tells: if the kernel took
-//! the CPU away from the waiter, it aborts the section, and the waiter knows, without asking.
+//! The wait commits nothing. It is a section because of what a section's end tells: if the kernel
+//! took the CPU away from the waiter, it aborts the section, and the waiter knows, without asking.
 
 #[cfg(stillpoint_loom)]
 use crate::sync::AtomicU32;
@@ -32,8 +32,8 @@ const CPU_SHIFT: u32 = 3;
 pub enum Watched {
     /// The lock was free a moment ago. So many looks were left.
     Free,
-    /// Whoever took it did so on the CPU that the caller is on: unless that thread has moved since, it
-    /// does not run.
+    /// Whoever took it did so on the CPU that the caller is on: unless that thread has moved
+    /// since, it does not run.
     Here,
     /// It is held, and all looks were spent.
     Held,

@@ -101,7 +101,8 @@ pub(crate) fn moved_while_held<R: Raw>() {
     std::mem::forget(lock.lock());
     let elsewhere = Box::new(lock);
     assert!(elsewhere.is_locked());
-    // What the forgotten guard carried is what that of any lock of this kind does, if nobody waited.
+    // What the forgotten guard carried is what that of any lock of this kind does, if nobody
+    // waited.
     let state = R::INIT.lock();
     // SAFETY: it is held, and the guard is gone.
     unsafe { elsewhere.force_unlock(state) };

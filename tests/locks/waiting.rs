@@ -132,8 +132,8 @@ pub(crate) fn nobody_starves<R: Raw>() {
     assert_eq!(turns.into_inner(), 20);
 }
 
-/// A holder that does not run costs the others no CPU. (A process that is stopped stops with all of its
-/// threads: so the holder sleeps in the kernel.)
+/// A holder that does not run costs the others no CPU. (A process that is stopped stops with all
+/// of its threads: so the holder sleeps in the kernel.)
 pub(crate) fn waiters_of_a_sleeping_holder_sleep<R: Raw>() {
     const HELD: Duration = Duration::from_secs(1);
     let lock = Lock::<R, u32>::new(0);
@@ -200,8 +200,8 @@ pub(crate) fn ping_pong_of_real_time_threads<R: Raw>() {
     assert_eq!(lock.into_inner(), 2 * ROUNDS);
 }
 
-/// Threads of one CPU whose holder is preempted in the middle of its section get on: nobody spins in
-/// its place for as long as the scheduler allows.
+/// Threads of one CPU whose holder is preempted in the middle of its section get on: nobody spins
+/// in its place for as long as the scheduler allows.
 pub(crate) fn a_preempted_holder_is_not_outspun<R: Raw>() {
     let lock = Lock::<R, u64>::new(0);
     let cpu = allowed()[0];

@@ -1,5 +1,5 @@
-//! Locks of one holder under stress: everything they can do, by threads that come, sleep, give up, and
-//! move between CPUs.
+//! Locks of one holder under stress: everything they can do, by threads that come, sleep, give up,
+//! and move between CPUs.
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
