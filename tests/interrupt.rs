@@ -41,7 +41,7 @@ fn a_signal_at_every_instruction() {
                 println!("SKIPPED {}: this kernel makes calls again", sequence.name);
                 continue;
             }
-            let Some(outcome) = injector::inject(sequence, restart) else { return };
+            let Some(outcome) = injector::inject(sequence, restart, PATIENCE) else { return };
             println!("{}, SA_RESTART: {restart}: {} signals", sequence.name, outcome.signals);
             assert!(outcome.failures.is_empty(), "{:#?}", outcome.failures);
             assert!(outcome.signals >= 10, "too few: {outcome:?}");

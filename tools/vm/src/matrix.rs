@@ -178,6 +178,7 @@ impl Row {
                 format!("limit={}", step.limit),
                 format!("want={}", step.want),
                 "env=STILLPOINT_STRESS_SECONDS=2".to_owned(),
+                "env=STILLPOINT_INTERRUPT_ROUNDS=3000".to_owned(),
                 "env=RUST_TEST_THREADS=4".to_owned(),
                 format!("env=STILLPOINT_EXPECT={}", self.expectations()),
             ];
@@ -208,7 +209,7 @@ fn service() -> Step {
 /// What takes long elsewhere too, but not here.
 fn most() -> Vec<Step> {
     let mut steps = core();
-    steps.extend([step("lib", ""), service()]);
+    steps.extend([step("interrupt", ""), step("lib", ""), service()]);
     steps.extend(torture("", 4));
     steps
 }
