@@ -12,8 +12,8 @@ mod tracer;
 
 use std::fs::read_to_string;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use stillpoint::interrupt::{
@@ -41,7 +41,7 @@ fn a_signal_at_every_instruction() {
                 println!("SKIPPED {}: this kernel makes calls again", sequence.name);
                 continue;
             }
-            let Some(outcome) = injector::inject(sequence, restart) else { return };
+            let Some(outcome) = injector::inject(sequence, restart, PATIENCE) else { return };
             println!("{}, SA_RESTART: {restart}: {} signals", sequence.name, outcome.signals);
             assert!(outcome.failures.is_empty(), "{:#?}", outcome.failures);
             assert!(outcome.signals >= 10, "too few: {outcome:?}");
@@ -66,8 +66,8 @@ fn assert_interrupted<T: std::fmt::Debug>(outcome: Result<T, Error>) {
 /// Everything there is, each with nothing that would end it.
 fn every_call(flag: &Flag, mut check: impl FnMut(&dyn Fn() -> Result<(), Error>)) {
     let (silence, _end) = std::io::pipe().unwrap();
-    let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (socket, _peer) = UnixStream::pair().unwrap();
+    let listener = stress::listener();
     let epoll = epoll();
     let word = AtomicU32::new(7);
     check(&|| read(flag, &silence, &mut [0; 8]).map(drop));
@@ -210,13 +210,12 @@ fn a_signal_that_sets_nothing_interrupts_nothing() {
 fn calls_do_what_they_are_for() {
     let flag = Flag::new();
     // Sockets, blocking and not, and what is already there.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = stress::listener();
     for nonblocking in [false, true] {
         listener.set_nonblocking(nonblocking).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut client = TcpStream::connect(address).unwrap();
-        let server = TcpStream::from(accept(&flag, &listener).unwrap());
-        assert_eq!(server.peer_addr().unwrap(), client.local_addr().unwrap());
+        let mut client = UnixStream::connect_addr(&address).unwrap();
+        let server = UnixStream::from(accept(&flag, &listener).unwrap());
         // SAFETY: no memory is involved.
         let flags = unsafe { libc::fcntl(server.as_raw_fd(), libc::F_GETFD) };
         assert_eq!(flags, libc::FD_CLOEXEC);

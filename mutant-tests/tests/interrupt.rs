@@ -15,6 +15,9 @@ use std::time::Duration;
 use stillpoint::mutant::{Mutant, choose};
 use support::outcome;
 
+/// Until a call that blocks is a failure.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// One test, since a mutant is chosen for the whole process.
 #[test]
 fn signals_find_each_mutant() {
@@ -25,7 +28,7 @@ fn signals_find_each_mutant() {
             (Mutant::FlagOutsideSection, sequence.name == "unless"),
         ] {
             choose(mutant);
-            let Some(outcome) = injector::inject(sequence, false) else { return };
+            let Some(outcome) = injector::inject(sequence, false, PATIENCE) else { return };
             println!("{} {mutant:?}: {:#?}", sequence.name, outcome.failures);
             assert_eq!(!outcome.failures.is_empty(), must_fail, "{} {mutant:?}", sequence.name);
         }

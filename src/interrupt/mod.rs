@@ -38,8 +38,9 @@
 //!
 //! # Cost
 //!
-//! On tier `Rseq` a call costs as much as without: two nanoseconds more. `read` and `accept` are
-//! preceded by a `poll` where the table sends them that way. Masking signals takes two calls.
+//! On tier `Rseq` a call costs some loads and four instructions more than without. `read` and
+//! `accept` are preceded by a `poll` where they may not block, and a timeout by a look at the
+//! clock. Masking signals takes two calls.
 //!
 //! Nothing allocates but [`Flag::enlist`], for each thread that was not replaced by another.
 

@@ -145,7 +145,7 @@ mod native {
     /// ever: under a debugger's single step every section is aborted. A call with a relative
     /// timeout that was interrupted by a stop may have to be made with a shorter one.
     ///
-    /// Costs two nanoseconds beyond the call. Orders nothing: load the flag again to acquire what
+    /// On x86-64 four instructions beyond the call. Orders nothing: load the flag again to acquire what
     /// came before it was set. Async-signal-safe.
     ///
     /// # Safety

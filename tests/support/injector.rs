@@ -12,8 +12,6 @@ use stillpoint::rseq::area::ensure_registered;
 use stillpoint::rseq::syscall::{Call, armed, unless};
 
 const SIGNAL: libc::c_int = libc::SIGUSR1;
-/// Seconds, until a call that blocks is a failure.
-const PATIENCE: libc::c_uint = 3;
 /// What the child says of a call that was not made.
 const NOT_MADE: u64 = u64::MAX;
 /// What is in the slot: the call is being made; the handler has forbidden it.
@@ -127,7 +125,7 @@ impl Stage {
     }
 
     /// The child: one operation, stop, one operation, stop.
-    fn serve(&self, attempt: extern "C" fn(&Stage) -> u64, restart: bool) -> ! {
+    fn serve(&self, attempt: extern "C" fn(&Stage) -> u64, restart: bool, patience: Duration) -> ! {
         // SAFETY: system calls with valid pointers; the child never returns to the parent's code.
         unsafe {
             if libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) != 0 {
@@ -138,7 +136,7 @@ impl Stage {
             action.sa_flags = if restart { libc::SA_RESTART } else { 0 };
             libc::sigaction(SIGNAL, &action, std::ptr::null_mut());
             loop {
-                libc::alarm(PATIENCE);
+                libc::alarm(patience.as_secs() as libc::c_uint);
                 let result = self.operate(attempt);
                 libc::alarm(0);
                 self.result.store(result, SeqCst);
@@ -162,12 +160,12 @@ pub(crate) struct Outcome {
 
 /// Sends `sequence` signals everywhere; `restart` says whether the handler is one with
 /// `SA_RESTART`. `None`, and a printed reason, if this process cannot.
-pub(crate) fn inject(sequence: &Sequence, restart: bool) -> Option<Outcome> {
+pub(crate) fn inject(sequence: &Sequence, restart: bool, patience: Duration) -> Option<Outcome> {
     if !ensure_registered() {
         println!("SKIPPED signals in {}: rseq is not registered", sequence.name);
         return None;
     }
-    match try_inject(sequence, restart) {
+    match try_inject(sequence, restart, patience) {
         Ok(outcome) => Some(outcome),
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
             println!("SKIPPED signals in {}: ptrace is not allowed", sequence.name);
@@ -177,7 +175,7 @@ pub(crate) fn inject(sequence: &Sequence, restart: bool) -> Option<Outcome> {
     }
 }
 
-fn try_inject(sequence: &Sequence, restart: bool) -> io::Result<Outcome> {
+fn try_inject(sequence: &Sequence, restart: bool, patience: Duration) -> io::Result<Outcome> {
     let stage = Stage::map()?;
     // SAFETY: the child runs only `serve`, which neither allocates nor takes locks.
     let pid = unsafe { libc::fork() };
@@ -185,7 +183,7 @@ fn try_inject(sequence: &Sequence, restart: bool) -> io::Result<Outcome> {
         return Err(io::Error::last_os_error());
     }
     if pid == 0 {
-        stage.serve(sequence.attempt, restart);
+        stage.serve(sequence.attempt, restart, patience);
     }
     let child = Child { pid };
     if let Err(e) = child.wait() {
@@ -240,7 +238,7 @@ fn try_inject(sequence: &Sequence, restart: bool) -> io::Result<Outcome> {
     }
     stage.reset(true);
     Child::trace(libc::PTRACE_CONT, pid, 0, 0)?;
-    wait_until_blocked(pid)?;
+    wait_until_blocked(pid, patience)?;
     // SAFETY: our own child, not waited for.
     unsafe { libc::kill(pid, SIGNAL) };
     outcome.signals += 1;
@@ -264,8 +262,8 @@ fn is_call(at: u64) -> bool {
 }
 
 /// Waits until the child sleeps, as it does only in the call.
-fn wait_until_blocked(pid: libc::pid_t) -> io::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(PATIENCE.into());
+fn wait_until_blocked(pid: libc::pid_t, patience: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')) {

@@ -6,6 +6,8 @@ mod alarm;
 
 use std::fmt;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 use stillpoint::interrupt::{self, Error, Flag, PollFd};
@@ -65,13 +67,20 @@ fn rung() -> u64 {
     if read == 8 { count } else { 0 }
 }
 
+/// One that nobody knows. (Not of the network: small machines have none.)
+pub(crate) fn listener() -> UnixListener {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("stillpoint-{}-{}", std::process::id(), COUNT.fetch_add(1, SeqCst));
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap()
+}
+
 /// What blocks for ever.
 struct Calls {
     silence: std::io::PipeReader,
     _end: std::io::PipeWriter,
     socket: std::os::unix::net::UnixStream,
     _peer: std::os::unix::net::UnixStream,
-    listener: std::net::TcpListener,
+    listener: UnixListener,
     epoll: OwnedFd,
     word: AtomicU32,
 }
@@ -82,7 +91,7 @@ impl Calls {
     fn new() -> Calls {
         let (silence, end) = std::io::pipe().unwrap();
         let (socket, peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listener();
         listener.set_nonblocking(true).unwrap();
         // SAFETY: no memory is involved; the descriptor is ours.
         let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(0)) };

@@ -178,6 +178,7 @@ impl Row {
                 format!("limit={}", step.limit),
                 format!("want={}", step.want),
                 "env=STILLPOINT_STRESS_SECONDS=2".to_owned(),
+                "env=STILLPOINT_INTERRUPT_ROUNDS=3000".to_owned(),
                 "env=RUST_TEST_THREADS=4".to_owned(),
                 format!("env=STILLPOINT_EXPECT={}", self.expectations()),
             ];
@@ -214,7 +215,7 @@ fn percpu() -> Vec<Step> {
 fn most() -> Vec<Step> {
     let mut steps = core();
     steps.extend(percpu());
-    steps.extend([step("lib", ""), service(), step("locks", "")]);
+    steps.extend([step("interrupt", ""), step("lib", ""), service(), step("locks", "")]);
     steps.extend(torture("", 4));
     steps
 }
