@@ -64,7 +64,7 @@
 #if TIER == RSEQ
 #define SHARD(i) 0
 #else
-#define SHARD(i) ((i) % LINES)
+#define SHARD(i) (i & 1)
 #endif
 #ifdef NO_FALLBACK
 #define MAY_RETRY true
@@ -95,7 +95,7 @@ chan buffer[CPUS] = [CAPACITY] of { byte };  /* stores that nobody else sees yet
 
 short diff[2];          /* sum of entered - sum of left, as visible */
 short acc[2];           /* what the scan of a phase would find, if nothing moved any more */
-byte  seen[2];          /* the words it has read: bit n is left of line n, bit 4 + n entered */
+byte  seen[2];          /* the words it has read: 1 << line is left, 16 << line entered */
 
 bit current;            /* gate.phase as its writer has it */
 bit gate;               /* gate.phase as readers see it */
@@ -107,24 +107,31 @@ bit  early[READERS];    /* WEAK: it was loaded before the section, ahead of its 
 bit  belated[READERS];  /* PLAIN_LEAVE: the last access has yet to happen, behind the count */
 
 byte late[CPUS];        /* sections that counted in the old phase since the flip */
+#ifdef NO_ABORT
+#define MOST_LATE READERS   /* it is about lost counts */
+#else
+#define MOST_LATE 1
+#endif
 
 hidden byte w;
 hidden byte j;
+hidden byte sum;
 
-/* The store w becomes visible.  `acc` need not count far: with so few readers, what is above MOST
- * does not come back to zero. */
+/* The store w becomes visible.  With so few readers no sum goes beyond MOST and comes back. */
+#define RAISE(x) x = (x < MOST -> x + 1 : x)
+#define LOWER(x) x = (x > -MOST -> x - 1 : x)
 inline emerge() {
     if
-    :: (w & 2) == 0 ->
-        diff[w & 1]++;
+    :: !(w & 2) ->
+        RAISE(diff[w & 1]);
         if
-        :: !((seen[w & 1] >> (4 + (w >> 2))) & 1) && acc[w & 1] < MOST -> acc[w & 1]++
+        :: !(seen[w & 1] & (16 << (w >> 2))) -> RAISE(acc[w & 1])
         :: else
         fi
     :: else ->
-        diff[w & 1]--;
+        LOWER(diff[w & 1]);
         if
-        :: !((seen[w & 1] >> (w >> 2)) & 1) && acc[w & 1] > -MOST -> acc[w & 1]--
+        :: !(seen[w & 1] & (1 << (w >> 2))) -> LOWER(acc[w & 1])
         :: else
         fi
     fi
@@ -194,13 +201,13 @@ inline move(i) {
     section[i] = 0
 }
 
-/* An atomic addition of thread i: fences on x86-64; elsewhere it is a store like others. */
+/* An atomic addition of thread i, to the word `sum`: fences on x86-64; elsewhere it is a store like others. */
 #if WEAK
 #define MAY_ADD nfull(buffer[cpu[i]])
-inline add(i, word) { buffer[cpu[i]]!word }
+inline add(i) { buffer[cpu[i]]!sum }
 #else
 #define MAY_ADD true
-inline add(i, word) { barrier(i); w = word; emerge() }
+inline add(i) { barrier(i); w = sum; emerge() }
 #endif
 
 /* The broadcast reaches CPU c: a full barrier between two instructions of whoever runs there, and
@@ -335,7 +342,7 @@ proctype reader(byte i) {
             :: mark[i] != gate ->
                 /* So at most one section for each CPU comes to the old phase after the flip. */
                 late[cpu[i]]++;
-                assert(late[cpu[i]] <= 1)
+                assert(late[cpu[i]] <= MOST_LATE)
             :: else
             fi;
             commit(i, ENTERED(cpu[i] + 1, mark[i]));
@@ -358,7 +365,8 @@ proctype reader(byte i) {
     :: d_step {
             at == COUNTING && MAY_ADD ->
             runs(i);
-            add(i, ENTERED(SHARD(i), mark[i]));
+            sum = ENTERED(SHARD(i), mark[i]);
+            add(i);
             atomically = 1;
             moved = 0;
             at = (LIGHT_IS_FENCE -> FENCING : HAS_ENTERED)
@@ -372,7 +380,8 @@ proctype reader(byte i) {
 #if defined(FLIP_FIRST) && !defined(NO_SECOND_LOOK)
             if
             :: mark[i] != gate ->
-                add(i, LEFT(SHARD(i), mark[i]));
+                sum = LEFT(SHARD(i), mark[i]);
+                add(i);
                 mark[i] = gate;
                 at = COUNTING
             :: else
@@ -414,7 +423,8 @@ proctype reader(byte i) {
     :: d_step {
             at == UNCOUNTING && MAY_ADD ->
             runs(i);
-            add(i, LEFT((atomically -> SHARD(i) : 0), mark[i]));
+            sum = LEFT((atomically -> SHARD(i) : 0), mark[i]);
+            add(i);
             mark[i] = 0;
             atomically = 0;
             moved = 0;
@@ -426,13 +436,9 @@ proctype reader(byte i) {
 
 /* ---- CALLER ------------------------------------------------------------------------------- */
 
-#if CALLERS == 1
-#define WRAP 3
-#else
-#define WRAP 7
-#endif
-byte number;            /* grace.number, modulo WRAP + 1 */
+byte number;            /* grace.number, modulo 4: nobody waits for more than the third from here */
 byte target[CALLERS];   /* what each caller waits for */
+bit  has_reached[CALLERS];
 bit  calling[CALLERS];  /* it waits for a grace period */
 bit  lock;
 bit  leads[CALLERS];    /* it holds the lock */
@@ -443,7 +449,6 @@ byte interrupted;           /* so many CPUs, by the broadcast in progress */
 #define FENCED  1
 #define FLIPPED 2
 
-#define REACHED     (((number - target[u]) & WRAP) < (WRAP + 1) / 2)
 #define IN_PROGRESS (number & 1)
 #define OTHER       (1 - current)
 #define ALL_LEFT    ((1 << LINES) - 1)
@@ -479,7 +484,7 @@ byte interrupted;           /* so many CPUs, by the broadcast in progress */
 
 /* Which phase a scan is about. */
 #ifdef NO_FLIP
-#define SCANNED (stage == FENCED -> OTHER : current)
+#define SCANNED ((current + (stage == FENCED)) & 1)
 #else
 #define SCANNED OTHER
 #endif
@@ -507,6 +512,16 @@ byte interrupted;           /* so many CPUs, by the broadcast in progress */
         seen[SCANNED] = seen[SCANNED] | (word) \
     }
 
+inline advance() {
+    number = (number + 1) & 3;
+    for (j : 0 .. CALLERS - 1) {
+        if
+        :: calling[j] && target[j] == number -> has_reached[j] = 1
+        :: else
+        fi
+    }
+}
+
 inline begin_scan(p) { seen[p] = 0; acc[p] = diff[p] }
 
 #define BROADCASTS(c) leads[u] && IN_PROGRESS && stage == BEGUN && interrupted == (c)
@@ -526,23 +541,24 @@ proctype caller(byte u) {
             pointer[u] = 4 * u + 1 - pointer[u];    /* the other one of 2u and 2u + 1 */
             assert(!valid[pointer[u]]);
             valid[pointer[u]] = 1;
-            target[u] = ((number + ROUND_UP) & WRAP) & 6
+            target[u] = (number + ROUND_UP) & 2
         }
     :: d_step {
-            calling[u] && !leads[u] && REACHED ->
+            calling[u] && !leads[u] && has_reached[u] ->
             valid[4 * u + 1 - pointer[u]] = 0;
+            has_reached[u] = 0;
             target[u] = 0;
             calling[u] = 0
         }
 
     /* `Grace::try_lead`, and `Lead::drop`. */
-    :: d_step { calling[u] && !leads[u] && !REACHED && !lock -> lock = 1; leads[u] = 1 }
-    :: d_step { leads[u] && REACHED -> publish_flip(); leads[u] = 0; lock = 0 }
+    :: d_step { calling[u] && !leads[u] && !has_reached[u] && !lock -> lock = 1; leads[u] = 1 }
+    :: d_step { leads[u] && has_reached[u] -> publish_flip(); leads[u] = 0; lock = 0 }
 
     /* `Grace::step`. */
     :: d_step {
-            leads[u] && !REACHED && !IN_PROGRESS ->
-            number = (number + 1) & WRAP;
+            leads[u] && !has_reached[u] && !IN_PROGRESS ->
+            advance();
             stage = BEGUN;
 #ifdef ENTERS_BEFORE_BROADCAST
             seen[current] = ALL_ENTERED;
@@ -581,7 +597,7 @@ proctype caller(byte u) {
             begin_scan(SCANNED);
             if
             :: stage == FENCED -> stage = FLIPPED; FLIP
-            :: else -> stage = BEGUN; number = (number + 1) & WRAP
+            :: else -> stage = BEGUN; advance()
             fi
         }
     :: d_step { SCANS && SCAN_IS_DONE && acc[SCANNED] != 0 && RESCANS -> begin_scan(SCANNED) }
