@@ -71,7 +71,9 @@
 #else
 #define MAY_RETRY !retried
 #endif
-#ifdef FLIP_FIRST
+#if defined(NO_LIGHT_FENCE)
+#define LIGHT_IS_FENCE false
+#elif defined(FLIP_FIRST)
 #define LIGHT_IS_FENCE true
 #else
 #define LIGHT_IS_FENCE (TIER == FENCE)
