@@ -138,7 +138,6 @@ pub(crate) const ROWS: &[Row] = &[
         Verdict::Late,
     ),
     freed("plain leave, weak", "WEAK=1 READERS=2 PLAIN_LEAVE"),
-    safe("plain leave, x86-64", "READERS=2 PLAIN_LEAVE"),
     freed("no light fence, weak", "TIER=FENCE WEAK=1 READERS=1 CPUS=1 NO_LIGHT_FENCE"),
     safe("no light fence, x86-64", "TIER=FENCE READERS=2 NO_LIGHT_FENCE"),
     freed("no round up", "READERS=1 CPUS=1 CALLERS=2 NO_ROUND_UP"),
