@@ -152,7 +152,7 @@ inline drain(c) {
 #define preempted(j) section[j] = 0
 #endif
 
-/* Thread i executes something: if another one was inside a section on that CPU, it was preempted. */
+/* Thread i executes something: another one inside a section on that CPU was preempted. */
 inline runs(i) {
     for (j : 0 .. READERS - 1) {
         if
@@ -171,7 +171,8 @@ inline commit(i, word) {
 #ifdef NO_ABORT
     for (j : 0 .. READERS - 1) {
         if
-        :: j != i && section[j] && cpu[j] == cpu[i] && leaving[j] == leaving[i] && mark[j] == mark[i] ->
+        :: j != i && section[j] && cpu[j] == cpu[i] &&
+                leaving[j] == leaving[i] && mark[j] == mark[i] ->
             torn[j] = 1
         :: else
         fi
@@ -203,7 +204,8 @@ inline move(i) {
     section[i] = 0
 }
 
-/* An atomic addition of thread i, to the word `sum`: fences on x86-64; elsewhere it is a store like others. */
+/* An atomic addition of thread i, to the word `sum`: fences on x86-64; elsewhere it is a store
+ * like others. */
 #if WEAK
 #define MAY_ADD nfull(buffer[cpu[i]])
 inline add(i) { buffer[cpu[i]]!sum }
@@ -570,7 +572,11 @@ proctype caller(byte u) {
 #endif
         }
 #ifdef NO_BROADCAST
-    :: d_step { leads[u] && IN_PROGRESS && stage == BEGUN -> publish_flip(); stage = AFTER_BROADCAST }
+    :: d_step {
+            leads[u] && IN_PROGRESS && stage == BEGUN ->
+            publish_flip();
+            stage = AFTER_BROADCAST
+        }
 #else
     /* `heavy`, of src/machine/fence.rs. */
 #if TIER == FENCE
