@@ -550,7 +550,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
         let wakes = self.tell(&next);
         // SAFETY: the desk is ours; planned just now. The node may be gone, but is not touched.
         unsafe { self.desk.lists.remove_as_planned(removal) };
-        if next.how != How::Free && (is_last || self.desk.passes.get() % SORTS_EVERY == 0) {
+        if next.how != How::Free && (is_last || self.desk.passes.get().is_multiple_of(SORTS_EVERY))
+        {
             // While the next holder is at its work.
             self.sort();
         }
@@ -682,7 +683,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
         } else {
             // SAFETY: as above.
             if let Some(front) = unsafe { desk.lists.group(desk.cohort.get()) } {
-                // Its next turn is after those of the others.
+                // SAFETY: as above. Its next turn is after those of the others.
                 unsafe { desk.lists.send_back(front) };
             }
             desk.cohort.set(next.node.cohort());
