@@ -362,7 +362,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
 
     /// Looks a few times whether the lock is free, as long as nobody waits. True if it was taken.
     fn look_again(&self) -> bool {
-        for turn in 0..LOOKS {
+        let mut turn = 0;
+        while turn < LOOKS {
             let word = self.door.word.load(Ordering::Relaxed);
             if word.addr() & LOCKED == 0 {
                 return self.try_take();
@@ -371,6 +372,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 return false;
             }
             pause(2 << turn);
+            turn += 1;
         }
         false
     }
