@@ -128,7 +128,7 @@ const STALE: u64 = 10_000;
 /// Pauses between two looks at the clock.
 const TURNS: u32 = 64;
 /// Looks at a lock that is taken before queueing, each after twice as many pauses.
-const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
+const LOOKS: u32 = 5;
 /// Passes between two looks at the arrivals: few, so that the next holder does not wait for that;
 /// more than one, because each costs those who arrive the line of the door.
 const SORTS_EVERY: u32 = 8;
@@ -362,8 +362,10 @@ impl<C: Cohorts> RawCohortMutex<C> {
 
     /// Looks a few times whether the lock is free, as long as nobody waits. True if it was taken.
     fn look_again(&self) -> bool {
-        let mut turn = 0;
-        while turn < LOOKS {
+        if cfg!(stillpoint_loom) {
+            return false;
+        }
+        for turn in 0..LOOKS {
             let word = self.door.word.load(Ordering::Relaxed);
             if word.addr() & LOCKED == 0 {
                 return self.try_take();
@@ -372,7 +374,6 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 return false;
             }
             pause(2 << turn);
-            turn += 1;
         }
         false
     }
