@@ -59,7 +59,7 @@ pub(crate) fn storm(threads: u32, time: Duration) -> u64 {
             if random.u32(..1000) == 0 {
                 choose(random.u32(..));
             }
-            let guard = if number % 2 == 0 {
+            let guard = if number.is_multiple_of(2) {
                 Some(lock.lock())
             } else {
                 lock.try_lock_for(Duration::from_micros(random.u64(..300)))

@@ -124,7 +124,7 @@ unsafe impl<C: Cohorts> RawMutexTimed for RawCohortMutex<C> {
 /// times in a row or for a millisecond ([`Cohorts::PASSES`], [`Cohorts::NANOS`]), then to the next
 /// cohort that has a waiter who runs.
 ///
-/// A waiter spins on its node, for a time that adapts (4 to 250 µs), then parks. Who is parked, or
+/// A waiter spins on its node, for a time that adapts (4 to 500 µs), then parks. Who is parked, or
 /// has not looked at its node for 10 µs, because it was preempted, is passed over in favour of one
 /// that runs; after as many passes it is woken ahead of its turn, and after sixteen times as many
 /// it gets the lock in any case. If nobody runs, the lock is set free, and one waiter woken to

@@ -128,7 +128,7 @@ const STALE: u64 = 10_000;
 /// Pauses between two looks at the clock.
 const TURNS: u32 = 64;
 /// Looks at a lock that is taken before queueing, each after twice as many pauses.
-const LOOKS: u32 = if cfg!(stillpoint_loom) { 0 } else { 5 };
+const LOOKS: u32 = 5;
 /// Passes between two looks at the arrivals: few, so that the next holder does not wait for that;
 /// more than one, because each costs those who arrive the line of the door.
 const SORTS_EVERY: u32 = 8;
@@ -362,6 +362,9 @@ impl<C: Cohorts> RawCohortMutex<C> {
 
     /// Looks a few times whether the lock is free, as long as nobody waits. True if it was taken.
     fn look_again(&self) -> bool {
+        if cfg!(stillpoint_loom) {
+            return false;
+        }
         for turn in 0..LOOKS {
             let word = self.door.word.load(Ordering::Relaxed);
             if word.addr() & LOCKED == 0 {
@@ -550,7 +553,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
         let wakes = self.tell(&next);
         // SAFETY: the desk is ours; planned just now. The node may be gone, but is not touched.
         unsafe { self.desk.lists.remove_as_planned(removal) };
-        if next.how != How::Free && (is_last || self.desk.passes.get() % SORTS_EVERY == 0) {
+        if next.how != How::Free && (is_last || self.desk.passes.get().is_multiple_of(SORTS_EVERY))
+        {
             // While the next holder is at its work.
             self.sort();
         }
@@ -682,7 +686,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
         } else {
             // SAFETY: as above.
             if let Some(front) = unsafe { desk.lists.group(desk.cohort.get()) } {
-                // Its next turn is after those of the others.
+                // SAFETY: as above. Its next turn is after those of the others.
                 unsafe { desk.lists.send_back(front) };
             }
             desk.cohort.set(next.node.cohort());

@@ -159,7 +159,7 @@ pub(crate) fn request(request: Request) {
 pub fn run(shape: Shape, costs: Costs, threads: usize, body: impl Fn(usize)) -> Report {
     assert!((1..=MOST_CPUS).contains(&shape.cpus), "1 to {MOST_CPUS} CPUs");
     let caches = shape.nodes * shape.caches_per_node;
-    assert!(caches > 0 && shape.cpus % caches == 0, "as many CPUs in each node and cache");
+    assert!(caches > 0 && shape.cpus.is_multiple_of(caches), "as many CPUs in each node and cache");
     assert!(!crate::is_simulated(), "one simulation at a time");
     let mut yielders = vec![std::ptr::null(); threads];
     let body = &body;
