@@ -33,6 +33,7 @@ use loom::sync::Arc;
 use loom::thread;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use stillpoint::Tier;
 use stillpoint::mutant::{Mutant, choose};
 use stillpoint::rcu::{Domain, RcuCell};
@@ -118,7 +119,11 @@ pub(crate) fn spawn(
 /// The script of a reader to whom nothing happens.
 pub(crate) fn registered() {}
 
+/// One at a time: each execution maps and unmaps stacks, and two that do so in one address space take
+/// more than twice as long.
 pub(crate) fn check(bound: usize, model: impl Fn() + Sync + Send + 'static) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
     builder.max_branches = 5_000;
