@@ -145,7 +145,7 @@ use std::marker::PhantomData;
 ///
 /// Entries that may not be dropped elsewhere do not get in:
 ///
-/// ```compile_fail,E0277
+/// ```compile_fail,E0599
 /// let map: stillpoint::map::HashMap<u32, std::rc::Rc<u32>> = stillpoint::map::HashMap::new();
 /// map.pin().insert(1, std::rc::Rc::new(1));
 /// ```
