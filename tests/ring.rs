@@ -323,10 +323,14 @@ fn a_sleeping_consumer_is_woken() {
 #[test]
 fn each_record_once_or_counted() {
     for policy in [Policy::DropNewest, Policy::OverwriteOldest] {
-        let report = stress::conserve(policy, Duration::from_secs(1));
-        println!("{policy:?}: {report:?}");
-        assert_eq!(report.violations, 0, "{report:?}");
-        // On an emulated machine whose CPUs come and go it may be few.
-        assert!(report.read > 10, "{report:?}");
+        // On an emulated machine whose CPUs come and go one ring may see few.
+        let (begin, mut read) = (Instant::now(), 0);
+        while read <= 100 {
+            let report = stress::conserve(policy, Duration::from_secs(1));
+            println!("{policy:?}: {report:?}");
+            assert_eq!(report.violations, 0, "{report:?}");
+            read += report.read;
+            assert!(read > 100 || begin.elapsed() < PATIENCE, "{read} read");
+        }
     }
 }

@@ -8,9 +8,8 @@ mod support;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use stillpoint::Tier;
 use stillpoint::mutant::Mutant;
-use support::{outcome, watch};
+use support::{caught_on_rseq, outcome, watch};
 
 fn stressed(time: Duration, patience: Duration) -> u64 {
     watch(patience, || stress::OPERATIONS.load(Ordering::Relaxed));
@@ -20,22 +19,14 @@ fn stressed(time: Duration, patience: Duration) -> u64 {
     report.violations
 }
 
-fn caught_on_rseq(test: &str, mutant: Mutant) {
-    let tier = stillpoint::machine().tier();
-    if tier != Tier::Rseq {
-        return println!("SKIPPED {test}: on tier {tier}");
-    }
-    assert!(!outcome(test, mutant, stressed).success(), "not caught");
-}
-
 #[test]
 fn no_broadcast() {
-    caught_on_rseq("no_broadcast", Mutant::NoBroadcast);
+    caught_on_rseq("no_broadcast", Mutant::NoBroadcast, stressed);
 }
 
 #[test]
 fn no_stop() {
-    caught_on_rseq("no_stop", Mutant::NoStop);
+    caught_on_rseq("no_stop", Mutant::NoStop, stressed);
 }
 
 /// Nothing is found where nothing is broken.

@@ -6,6 +6,7 @@
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use stillpoint::Tier;
 use stillpoint::mutant::{Mutant, choose};
 
 const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
@@ -44,6 +45,19 @@ pub(crate) fn outcome(
     println!("{mutant:?}: {} after {:?}", child.status, begin.elapsed());
     print!("{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
     child.status
+}
+
+/// The mutant must be caught, where sections run at all.
+pub(crate) fn caught_on_rseq(
+    test: &str,
+    mutant: Mutant,
+    how: impl FnOnce(Duration, Duration) -> u64,
+) {
+    let tier = stillpoint::machine().tier();
+    if tier != Tier::Rseq {
+        return println!("SKIPPED {test}: on tier {tier}");
+    }
+    assert!(!outcome(test, mutant, how).success(), "not caught");
 }
 
 /// Aborts the process as soon as `progress` is the same as so long ago.
