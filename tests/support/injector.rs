@@ -209,7 +209,7 @@ fn try_inject(sequence: &Sequence, restart: bool, patience: Duration) -> io::Res
     for &at in stops.iter().filter(|&&at| at <= call) {
         for blocks in [false, true] {
             stage.reset(blocks);
-            child.run_to(at)?;
+            child.run_to(&[at])?;
             outcome.signals += 1;
             let stop = child.resume_with(SIGNAL)?;
             let (result, rung) = (stage.result.load(SeqCst), stage.rung());
@@ -229,7 +229,7 @@ fn try_inject(sequence: &Sequence, restart: bool, patience: Duration) -> io::Res
     }
     if call != behind {
         stage.reset(false);
-        child.run_to(behind)?;
+        child.run_to(&[behind])?;
         outcome.signals += 1;
         let stop = child.resume_with(SIGNAL)?;
         if (stop, stage.result.load(SeqCst), stage.rung()) != (libc::SIGSTOP, 8, 1) {

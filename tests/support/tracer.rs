@@ -33,12 +33,14 @@ use child::instructions;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use sequences::{SEQUENCES, Sequence};
 use std::io;
-use std::ops::Range;
 use std::sync::atomic::Ordering::SeqCst;
 use stillpoint::rseq::area::ensure_registered;
 
 /// No wrapper around a sequence is longer than this.
 pub(crate) const LONGEST: u64 = 4096;
+
+/// Of one sequence's tries so many may be disturbed: all of them are only if it cannot end.
+const MOST_DISTURBED: usize = 10_000;
 
 /// What the adversary does at a stop, besides committing.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,8 @@ pub(crate) struct Outcome {
     pub(crate) stops: usize,
     /// Of those, inside the section.
     pub(crate) inside: usize,
+    /// Tries that the kernel had aborted before the stop, and that were made again.
+    disturbed: usize,
     /// Every stop after which a count was lost, doubled, or in the wrong phase.
     pub(crate) failures: Vec<String>,
 }
@@ -120,7 +124,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     let stops = stops(entry, &descriptor);
     let cpus = cpus::allowed();
 
-    let mut outcome = Outcome { stops: 0, inside: 0, failures: Vec::new() };
+    let mut outcome = Outcome { stops: 0, inside: 0, disturbed: 0, failures: Vec::new() };
     for &at in &stops {
         for migrate in [false, true] {
             for flip in [false, true] {
@@ -129,7 +133,17 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
                     let stop = Stop { before, at, migrate: migrate && cpus.len() > 1, flip };
                     outcome.stops += 1;
                     outcome.inside += usize::from(section.contains(&at));
-                    if let Err(what) = try_stop(&child, arena, sequence, &section, &cpus, stop)? {
+                    let result = loop {
+                        let tried = try_stop(&child, arena, sequence, &descriptor, &cpus, stop)?;
+                        if let Some(result) = tried {
+                            break result;
+                        }
+                        outcome.disturbed += 1;
+                        if outcome.disturbed > MOST_DISTURBED {
+                            return Err(io::Error::other("aborted without end"));
+                        }
+                    };
+                    if let Err(what) = result {
                         outcome.failures.push(format!(
                             "{} +{} (section +{}..+{}) {stop:x?}: {what}",
                             sequence.name,
@@ -145,24 +159,32 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     Ok(outcome)
 }
 
-/// One stop. The inner error says what went wrong with the counts.
+/// One stop. The inner error says what went wrong with the counts. `None` if the child was preempted
+/// in its section before it came to the stop: that may lead there too, by way of the landing.
 fn try_stop(
     child: &Child,
     arena: &Arena,
     sequence: &Sequence,
-    section: &Range<u64>,
+    descriptor: &Descriptor,
     cpus: &[usize],
     stop: Stop,
-) -> io::Result<Result<(), String>> {
+) -> io::Result<Option<Result<(), String>>> {
     let place = sequence.commits_to;
+    let section = descriptor.start..descriptor.start + descriptor.length;
     arena.reset();
     let sums = || [arena.sum(0, place), arena.sum(1, place)];
     let phase = if sequence.follows_phase { arena.phase() } else { 0 };
     let mut expected = sums();
     if let Some(before) = stop.before {
-        child.run_to(before)?;
+        child.run_to(&[before])?;
     }
-    child.run_to(stop.at)?;
+    if child.run_to(&[stop.at, descriptor.abort])? != stop.at {
+        let signal = child.resume()?;
+        return match signal {
+            libc::SIGSTOP => Ok(None),
+            _ => Err(io::Error::other(format!("signal {signal} instead of the stop"))),
+        };
+    }
     let attempts = arena.attempts.load(SeqCst);
 
     let committed = sums()[phase] != expected[phase];
@@ -193,7 +215,7 @@ fn try_stop(
     }
     let restarted = arena.attempts.load(SeqCst) != attempts;
     let torn = arena.torn.swap(0, SeqCst) != 0;
-    Ok(if sums() != expected {
+    Ok(Some(if sums() != expected {
         Err(format!("counts {:?}, expected {expected:?}", sums()))
     } else if lands_on.is_some_and(|(cpu, n)| arena.sum_of(cpu, lands_in, place) != n) {
         Err("committed on the line of another CPU".to_owned())
@@ -207,5 +229,5 @@ fn try_stop(
         Err("restarted behind the section".to_owned())
     } else {
         Ok(())
-    })
+    }))
 }

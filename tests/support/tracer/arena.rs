@@ -69,7 +69,7 @@ pub(crate) struct Descriptor {
     flags: u32,
     pub(crate) start: u64,
     pub(crate) length: u64,
-    abort: u64,
+    pub(super) abort: u64,
 }
 
 /// Where a sequence commits.

@@ -119,22 +119,35 @@ impl Child {
         if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Lets the child run to `address`, and back up to it.
-    pub(crate) fn run_to(&self, address: u64) -> io::Result<()> {
+    /// Replaces what of the instruction at `address` a breakpoint covers. Returns what was there.
+    fn patch(&self, address: u64, code: u64) -> io::Result<u64> {
         let text = Child::trace(libc::PTRACE_PEEKTEXT, self.pid, address, 0)?;
-        let broken = (text & !cpu::MASK) | cpu::BREAKPOINT;
-        Child::trace(libc::PTRACE_POKETEXT, self.pid, address, broken)?;
+        let patched = (text & !cpu::MASK) | (code & cpu::MASK);
+        Child::trace(libc::PTRACE_POKETEXT, self.pid, address, patched)?;
+        Ok(text)
+    }
+
+    /// Lets the child run to one of `addresses`, and back up to it. Returns which.
+    pub(crate) fn run_to(&self, addresses: &[u64]) -> io::Result<u64> {
+        let covered = addresses.iter().map(|&at| Ok((at, self.patch(at, cpu::BREAKPOINT)?)));
+        let covered: Vec<_> = covered.collect::<io::Result<_>>()?;
         let signal = self.resume()?;
+        for &(at, text) in covered.iter().rev() {
+            self.patch(at, text)?;
+        }
         // SAFETY: all-zero registers are valid, and overwritten.
         let mut registers: cpu::Registers = unsafe { std::mem::zeroed() };
         self.registers(libc::PTRACE_GETREGSET, &mut registers)?;
         let ip = *cpu::ip(&mut registers);
-        if signal != libc::SIGTRAP || ip != address + cpu::BEHIND {
-            return Err(io::Error::other(format!("signal {signal} at {ip:#x}, not {address:#x}")));
-        }
-        Child::trace(libc::PTRACE_POKETEXT, self.pid, address, text)?;
-        *cpu::ip(&mut registers) = address;
-        self.registers(libc::PTRACE_SETREGSET, &mut registers)
+        let reached = addresses.iter().copied().find(|at| at + cpu::BEHIND == ip);
+        let Some(reached) = reached.filter(|_| signal == libc::SIGTRAP) else {
+            return Err(io::Error::other(format!(
+                "signal {signal} at {ip:#x}, not {addresses:#x?}"
+            )));
+        };
+        *cpu::ip(&mut registers) = reached;
+        self.registers(libc::PTRACE_SETREGSET, &mut registers)?;
+        Ok(reached)
     }
 
     /// The CPU number that the child's area shows it.
