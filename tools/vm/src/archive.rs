@@ -147,7 +147,7 @@ pub(crate) fn install(cache: &Path, packages: &[&str]) -> Result<()> {
         command
             .arg("-o")
             .arg(format!("Dir::Etc::sourcelist={}/host.sources", dir.display()))
-            .args(["-o", "Dir::Etc::sourceparts=/dev/null", "-o"])
+            .args(["-o", "Dir::Etc::sourceparts=/dev/null", "-o", "DPkg::Lock::Timeout=300", "-o"])
             .arg(format!("Dir::State::lists={}/lists", dir.display()))
             .arg("-qq")
             .env("DEBIAN_FRONTEND", "noninteractive");

@@ -83,11 +83,28 @@ const TESTS: &[&str] = &[
     "surroundings",
 ];
 
+/// Other programs, and the packages that they are of.
+const TOOLS: &[(&str, &str)] = &[
+    ("doctor", "lean-tests"),
+    ("torture", "torture"),
+    ("torture-broken", "torture-broken"),
+    ("vm-init", "vm-init"),
+];
+
+/// The test of abort points, on broken builds.
+const MUTANTS: &str = "mutants-abort_points";
+
+/// All there are.
+pub(crate) fn all() -> BTreeSet<String> {
+    let tools = TOOLS.iter().map(|(program, _)| program);
+    TESTS.iter().chain(tools).chain(&["lib", MUTANTS]).map(|&name| name.to_owned()).collect()
+}
+
 /// The settings of one build.
 #[derive(Debug)]
 pub(crate) struct Build {
     target: String,
-    directory: Option<PathBuf>,
+    directory: PathBuf,
     env: Vec<(String, String)>,
     args: Vec<&'static str>,
 }
@@ -97,7 +114,7 @@ impl Build {
     pub(crate) fn new(cache: &Path, arch: Arch, linkage: Linkage) -> Result<Build> {
         let mut build = Build {
             target: arch.triple().to_owned(),
-            directory: Some(cache.join("target")),
+            directory: cache.join("target"),
             env: Vec::new(),
             args: Vec::new(),
         };
@@ -106,10 +123,8 @@ impl Build {
         };
         match linkage {
             Linkage::Static => set(&mut build, "RUSTFLAGS", "-C target-feature=+crt-static"),
-            // Shared with the ordinary builds of this workspace.
-            Linkage::Dynamic if arch == Arch::X86 => build.directory = None,
             // The same target as the static ones, but other programs.
-            Linkage::Dynamic => build.directory = Some(cache.join("target-dynamic")),
+            Linkage::Dynamic => build.directory = cache.join("target-dynamic"),
             Linkage::Musl => {
                 ensure!(arch == Arch::X86, "musl is built for x86-64 only");
                 build.target = "x86_64-unknown-linux-musl".to_owned();
@@ -126,17 +141,28 @@ impl Build {
         Ok(build)
     }
 
-    /// Builds everything.
-    pub(crate) fn programs(&self) -> Result<Programs> {
-        let mut tests = vec!["-p", "lean-tests", "--lib"];
-        tests.extend(TESTS.iter().flat_map(|test| ["--test", *test]));
-        let mut programs = self.cargo("test", &tests)?;
-        let tools = ["vm-init", "lean-tests", "torture", "torture-broken"];
-        let of_tools = tools.iter().flat_map(|name| ["-p", *name]).chain(["--bins"]);
-        programs.extend(self.cargo("build", &of_tools.collect::<Vec<_>>())?);
-        let mutants =
-            self.cargo("test", &["-p", "stillpoint-mutant-tests", "--test", "abort_points"])?;
-        programs.extend(mutants.into_iter().map(|(name, path)| (format!("mutants-{name}"), path)));
+    /// Builds those programs, and no others.
+    pub(crate) fn programs(&self, wanted: &BTreeSet<String>) -> Result<Programs> {
+        let is_wanted = |name: &&&str| wanted.contains(**name);
+        let mut programs = Programs::new();
+        let mut tests = vec!["-p", "lean-tests"];
+        tests.extend(wanted.contains("lib").then_some("--lib"));
+        tests.extend(TESTS.iter().filter(is_wanted).flat_map(|test| ["--test", *test]));
+        if tests.len() > 2 {
+            programs.extend(self.cargo("test", &tests)?);
+        }
+        let tools = TOOLS.iter().filter(|(program, _)| wanted.contains(*program));
+        let of_tools: Vec<_> = tools.flat_map(|(_, package)| ["-p", *package]).collect();
+        if !of_tools.is_empty() {
+            programs.extend(self.cargo("build", &[&of_tools[..], &["--bins"]].concat())?);
+        }
+        if wanted.contains(MUTANTS) {
+            let mutants = ["-p", "stillpoint-mutant-tests", "--test", "abort_points"];
+            let built = self.cargo("test", &mutants)?;
+            programs.extend(built.into_values().map(|path| (MUTANTS.to_owned(), path)));
+        }
+        let missing: Vec<_> = wanted.iter().filter(|name| !programs.contains_key(*name)).collect();
+        ensure!(missing.is_empty(), "no program {missing:?}");
         Ok(programs)
     }
 
@@ -146,9 +172,9 @@ impl Build {
         command.args([verb, "--release", "--quiet", "--message-format", "json"]);
         command.args((verb == "test").then_some("--no-run"));
         command.args(what).args(&self.args).envs(self.env.iter().map(|(n, v)| (n, v)));
-        if let Some(directory) = &self.directory {
-            command.args(["--target", &self.target]).arg("--target-dir").arg(directory);
-        }
+        command.args(["--target", &self.target]).arg("--target-dir").arg(&self.directory);
+        // A fifth of the time; the sequences are assembly whatever the linker does.
+        command.env("CARGO_PROFILE_RELEASE_LTO", "off");
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut programs = Programs::new();
         for message in Message::parse_stream(BufReader::new(child.stdout.take().expect("a pipe"))) {

@@ -58,6 +58,9 @@ enum Verb {
         /// For which C library
         #[arg(long, value_enum, default_value_t = bundle::Libc::Static)]
         libc: bundle::Libc,
+
+        /// These only, such as doctor or rcu; all of them without any
+        programs: Vec<String>,
     },
     /// Runs the litmus tests through herd7: the orderings under the architectures' formal models
     Litmus,
@@ -143,6 +146,10 @@ struct Which {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
 
+    /// Fetches and builds what they need, boots none
+    #[arg(long)]
+    prepare: bool,
+
     /// Prints what each machine said
     #[arg(long)]
     verbose: bool,
@@ -184,7 +191,7 @@ fn work(options: &Options) -> Result<u8> {
             }
             run::run(options, &rows, which)
         }
-        Verb::Build { arch, libc } => run::build(options, *arch, *libc),
+        Verb::Build { arch, libc, programs } => run::build(options, *arch, *libc, programs),
         Verb::Report { file } => run::report(options, file),
         Verb::Litmus => run::litmus(options),
         Verb::Boot(single) => {

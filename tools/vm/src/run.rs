@@ -9,8 +9,8 @@ use crate::matrix::{self, Row};
 use crate::report::{self, Verdict};
 use crate::{Options, Which};
 use anyhow::{Context, Result, bail};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// A machine that does not end in this time hangs.
 const LIMIT: Duration = Duration::from_secs(1200);
 
+/// The first process of a machine.
+const INIT: &str = "vm-init";
+
 /// Runs these rows. The exit code.
 pub(crate) fn run(options: &Options, rows: &[Row], which: &Which) -> Result<u8> {
     let begin = Instant::now();
@@ -28,10 +31,13 @@ pub(crate) fn run(options: &Options, rows: &[Row], which: &Which) -> Result<u8> 
         Err(code) => return Ok(code),
     };
     emulator(&cache)?;
-    let mut supplies = Supplies::new(&cache, options.slice_kernel.as_deref());
+    let mut supplies = Supplies::new(&cache, options.slice_kernel.as_deref(), rows);
     let prepared: Vec<(&Row, Result<Supply, String>)> =
         rows.iter().map(|row| Ok((row, supplies.of(row)?))).collect::<Result<_>>()?;
     println!("prepared in {} s", begin.elapsed().as_secs());
+    if which.prepare {
+        return Ok(0);
+    }
     let jobs = which
         .jobs
         .map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
@@ -66,13 +72,21 @@ struct Supply {
 struct Supplies<'a> {
     cache: &'a Path,
     slice: Option<&'a Path>,
+    /// What rows need, of each build.
+    wanted: HashMap<(Arch, Linkage), BTreeSet<String>>,
     kernels: HashMap<&'static str, Result<PathBuf, String>>,
     programs: HashMap<(Arch, Linkage), Result<Programs, String>>,
 }
 
 impl<'a> Supplies<'a> {
-    fn new(cache: &'a Path, slice: Option<&'a Path>) -> Supplies<'a> {
-        Supplies { cache, slice, kernels: HashMap::new(), programs: HashMap::new() }
+    fn new(cache: &'a Path, slice: Option<&'a Path>, rows: &[Row]) -> Supplies<'a> {
+        let mut wanted: HashMap<_, BTreeSet<_>> = HashMap::new();
+        for row in rows {
+            let programs = wanted.entry((row.kernel.arch, row.libc.linkage())).or_default();
+            programs.insert(INIT.to_owned());
+            programs.extend(row.steps.iter().map(|step| step.program.clone()));
+        }
+        Supplies { cache, slice, wanted, kernels: HashMap::new(), programs: HashMap::new() }
     }
 
     /// The supply of a row, or why it must be skipped. An error if the row has no excuse.
@@ -91,7 +105,7 @@ impl<'a> Supplies<'a> {
         let programs = match self.programs.entry((arch, linkage)) {
             Entry::Occupied(built) => built.into_mut(),
             Entry::Vacant(place) => place.insert(match Build::new(cache, arch, linkage) {
-                Ok(build) => Ok(build.programs()?),
+                Ok(build) => Ok(build.programs(&self.wanted[&(arch, linkage)])?),
                 Err(why) => Err(format!("{linkage:?} programs for {arch:?}: {why:#}")),
             }),
         };
@@ -110,8 +124,8 @@ impl<'a> Supplies<'a> {
             }
             Ok(())
         };
-        add("init".to_owned(), "vm-init")?;
-        add("bin/true".to_owned(), "vm-init")?;
+        add("init".to_owned(), INIT)?;
+        add("bin/true".to_owned(), INIT)?;
         for step in &row.steps {
             add(format!("t/{}", step.program), &step.program)?;
         }
@@ -126,7 +140,7 @@ pub(crate) fn report(options: &Options, file: &Path) -> Result<u8> {
 }
 
 /// Builds programs and tells where they are. The exit code.
-pub(crate) fn build(options: &Options, arch: Arch, libc: Libc) -> Result<u8> {
+pub(crate) fn build(options: &Options, arch: Arch, libc: Libc, only: &[String]) -> Result<u8> {
     let cache = match ready(options)? {
         Ok(cache) => cache,
         Err(code) => return Ok(code),
@@ -138,7 +152,8 @@ pub(crate) fn build(options: &Options, arch: Arch, libc: Libc) -> Result<u8> {
             return Ok(77);
         }
     };
-    for (name, file) in build.programs()? {
+    let wanted = if only.is_empty() { bundle::all() } else { only.iter().cloned().collect() };
+    for (name, file) in build.programs(&wanted)? {
         println!("{name} {}", file.display());
     }
     Ok(0)
