@@ -2,7 +2,7 @@
 // have passed, with four pauses more after each.  Commits nothing: whoever waits asks whether the
 // kernel took the CPU away meanwhile.
 // {me}: the name of this CPU in such a word, 8 times its number plus 1.  {seen}: the last look.
-// {gap}: pauses after the next look, 4 at first.
+// {gap}: pauses after the next look.
 mov {me:e}, dword ptr fs:[{o} + 4]
 lea {me:e}, [{me} * 8 + 8]
 56:

@@ -90,7 +90,7 @@ use super::inner::Release;
 use super::patience::{Patience, Wait};
 use crate::machine::fence::{heavy, light};
 use crate::machine::{Tier, shape, slice};
-use crate::rseq::wait::{HELD, Watched, here, name_the_same, watch_counting};
+use crate::rseq::wait::{FIRST_GAP, HELD, Watched, here, name_the_same, watch_counting};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{
     AtomicU8, AtomicU16, AtomicU32, Choice, Ordering, Pace, const_unless_modelled, park, replace,
@@ -120,7 +120,7 @@ const ABORTS: u32 = 2;
 
 /// Those that would rather not park do so after so many rounds of looking in vain: some tens of
 /// microseconds, which is longer than any section that a spin lock is made for.
-const MOST_ROUNDS: u32 = if cfg!(stillpoint_loom) { 1 } else { 8 };
+const MOST_ROUNDS: u32 = if cfg!(stillpoint_loom) { 1 } else { 4 };
 
 /// What woken threads are told.
 const COMPETE: usize = 0;
@@ -306,7 +306,7 @@ impl Exclusive {
     fn look_plainly(&self, looks: u32) -> u32 {
         let mut left = looks;
         while left > 0 && self.word.load(Ordering::Relaxed) & HELD != 0 {
-            (0..4 * (1 + looks - left)).for_each(|_| std::hint::spin_loop());
+            (0..FIRST_GAP + 4 * (looks - left)).for_each(|_| std::hint::spin_loop());
             left = if cfg!(stillpoint_loom) { 0 } else { left - 1 };
         }
         left

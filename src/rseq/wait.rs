@@ -12,6 +12,11 @@
 #[cfg(stillpoint_loom)]
 use crate::sync::AtomicU32;
 
+/// Pauses after the first look: about a microsecond. Whoever looks takes the line with the word away
+/// from the holder, which has to fetch it back to give the lock up; of two threads that do little but
+/// lock, the one that waits lets the other have its turn some times before it looks again.
+pub(crate) const FIRST_GAP: u32 = 40;
+
 /// In the word of a lock: it is held.
 pub const HELD: u32 = 1;
 /// Where the CPU begins in the word of a lock.
@@ -76,7 +81,7 @@ pub fn watch_counting(word: &AtomicU32, _: u32) -> (Watched, u32) {
 
 #[cfg(stillpoint_sections)]
 mod native {
-    use super::{HELD, Watched, name_the_same, named};
+    use super::{FIRST_GAP, HELD, Watched, name_the_same, named};
     use crate::rseq::area::hoisted_offset;
     use crate::rseq::ids::{CPU, field};
     use crate::rseq::section::section;
@@ -93,7 +98,8 @@ mod native {
     }
 
     /// Watches the word of a lock, which names its holder's CPU as told at the head of this module,
-    /// with so many looks at most, and after each four pauses more than after the one before.
+    /// with so many looks at most, forty pauses after the first, and after each four more than after
+    /// the one before.
     ///
     /// One section, which commits nothing and orders nothing: who finds the lock free has not taken
     /// it. A pause takes some ten to fifty nanoseconds. Async-signal-safe.
@@ -144,7 +150,7 @@ mod native {
                 n = inout(reg) left,
                 me = out(reg) me,
                 seen = out(reg) seen,
-                gap = inout(reg) 4_u64 => _,
+                gap = inout(reg) u64::from(FIRST_GAP) => _,
                 mark = inout(reg) mark,
                 options(nostack),
             );
