@@ -84,7 +84,8 @@ fn are_granted_and_given_back() {
             let without = [crowd::<RawMutex>(false), crowd::<RawSpinLock>(false)];
             let after = slice_statistics();
             println!("{now:?}; mutex, spin lock: {with:?}, without: {without:?} in {ROUND:?}");
-            // (What the kernel clears of a thread without looks as if it had been revoked.)
+            // (`revoked` counts those who asked and lost their CPU: it clears the bytes of a thread
+            // without as well.)
             assert_eq!(after.yielded, now.yielded, "granted to threads without");
             if now.granted > 0 && now.yielded > 0 {
                 break;

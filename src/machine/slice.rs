@@ -97,14 +97,18 @@ static REVOKED: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SliceStatistics {
-    /// How often the kernel let a thread that held a lock go on, although its time was up.
+    /// How often the kernel let a thread that held a lock go on, although its time was up: the sum of
+    /// the others, so at most so often, since `revoked` may count what was refused.
     pub granted: u64,
     /// Of these, how many were given back by `rseq_slice_yield`.
     pub yielded: u64,
     /// How many were ended by the system call that woke the next thread.
     pub ended_by_wake: u64,
-    /// How many took too long: the kernel took the CPU away with the lock held. (It looks the same
-    /// if somebody disables the extension of a thread by `prctl`, and is counted here.)
+    /// How many took too long: the kernel took the CPU away with the lock held. Also counted is who
+    /// had asked and lost the CPU without a grant, because the kernel had refused it: whenever it takes
+    /// a CPU away it clears both bytes, whether it had granted or not, so a thread cannot tell. It
+    /// refuses if more than a reschedule is pending, such as a signal, and always if somebody has
+    /// disabled the extension of that thread by `prctl`.
     pub revoked: u64,
 }
 
