@@ -93,8 +93,8 @@ use crate::machine::{Tier, shape, slice};
 use crate::rseq::wait::{HELD, Watched, here, name_the_same, watch_counting};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{
-    AtomicU8, AtomicU16, AtomicU32, Choice, Ordering, Pace, const_unless_modelled, park, replace,
-    wake,
+    AtomicU8, AtomicU16, AtomicU32, Choice, Ordering, Pace, const_unless_modelled, park, pause,
+    replace, wake,
 };
 use std::cell::Cell;
 
@@ -306,7 +306,7 @@ impl Exclusive {
     fn look_plainly(&self, looks: u32) -> u32 {
         let mut left = looks;
         while left > 0 && self.word.load(Ordering::Relaxed) & HELD != 0 {
-            (0..4 * (1 + looks - left)).for_each(|_| std::hint::spin_loop());
+            pause(4 * (1 + looks - left));
             left = if cfg!(stillpoint_loom) { 0 } else { left - 1 };
         }
         left
