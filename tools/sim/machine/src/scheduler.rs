@@ -118,6 +118,8 @@ pub struct Report {
     pub preemptions: u64,
     /// How often a thread parked.
     pub parks: u64,
+    /// How often [`broadcast`](crate::broadcast) was called.
+    pub broadcasts: u64,
     /// Events.
     pub events: u64,
 }
@@ -532,6 +534,7 @@ impl Machine {
                 self.ends_at(thread, self.now + self.costs.interrupt + rest);
             }
         }
+        self.report.broadcasts += 1;
         self.costs.call + sent * self.costs.send
     }
 
