@@ -150,11 +150,11 @@ fn one_thread_at_a_time_has_the_lock() {
 }
 
 /// One node of 16 CPUs.
-fn contended(lock: &str, threads: usize, seed: u64) -> Outcome {
+fn contended(lock: &str, threads: usize, millis: u64, seed: u64) -> Outcome {
     let setting = Setting {
         shape: Shape { cpus: 16, nodes: 1, caches_per_node: 1 },
         threads,
-        nanos: 10_000_000,
+        nanos: millis * 1_000_000,
         seed,
         ..Setting::default()
     };
@@ -167,7 +167,7 @@ fn contended(lock: &str, threads: usize, seed: u64) -> Outcome {
 fn more_threads_than_cpus_do_not_ruin_it() {
     for seed in 1..=2 {
         let kept = |lock| {
-            let [few, many] = [16, 64].map(|threads| contended(lock, threads, seed).per_micro);
+            let [few, many] = [16, 64].map(|threads| contended(lock, threads, 20, seed).per_micro);
             (many / few, many)
         };
         let (others, ours) = (["tas", "ticket", "mcs"].map(kept), BOTH.map(kept));
@@ -185,7 +185,7 @@ fn more_threads_than_cpus_do_not_ruin_it() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for lock in BOTH {
-        let run = |seed| contended(lock, 40, seed);
+        let run = |seed| contended(lock, 40, 5, seed);
         assert_eq!(run(1), run(1), "{lock}");
         assert_ne!(run(1), run(2), "{lock}");
     }
