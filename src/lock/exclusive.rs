@@ -238,7 +238,7 @@ impl Exclusive {
             }
             waiter.is_heir = false;
             match self.park(&mut waiter, wait) {
-                Some(HANDED) => {
+                Some(HANDED) if !(broken(Mutant::HandoverLost) && wait.is_over()) => {
                     // What it was handed names no CPU. Nobody stores plainly while it is held so.
                     self.word.fetch_or(here(), Ordering::Relaxed);
                     return Some(asks && slice::ask());
@@ -306,8 +306,11 @@ impl Exclusive {
     fn look_plainly(&self, looks: u32) -> u32 {
         let mut left = looks;
         while left > 0 && self.word.load(Ordering::Relaxed) & HELD != 0 {
+            if cfg!(stillpoint_loom) {
+                return 0;
+            }
             pause(4 * (1 + looks - left));
-            left = if cfg!(stillpoint_loom) { 0 } else { left - 1 };
+            left -= 1;
         }
         left
     }
