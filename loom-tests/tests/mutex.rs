@@ -195,9 +195,9 @@ models! {
         together(Tier::Rseq, 0, registered, [Mutex::add_or_time_out, Mutex::add, Mutex::add]);
     times_out_plain: 2,
         together(Tier::Rseq, PLAIN, registered, [Mutex::add_or_time_out, Mutex::add, Mutex::add]);
-    times_out_alone: 3,
+    times_out_alone: 4,
         together(Tier::Rseq, PLAIN, registered, [Mutex::add_or_time_out, Mutex::add_twice]);
-    times_out_handed: 3,
+    times_out_handed: 4,
         together(Tier::Rseq, 0, registered, [Mutex::add_or_time_out, Mutex::add_fairly]);
     two_time_out: 2, together(
         Tier::Rseq, 0, registered,
