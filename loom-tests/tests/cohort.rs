@@ -176,7 +176,7 @@ models! {
         together(Shared::lock, [(0, Shared::parked), (1, Shared::lock)]);
     the_bound_holds: 1, queue_of([1, 0, 0]);
     the_bound_holds_behind_others: 1, queue_of([0, 1, 0]);
-    #[ignore = "takes half a minute"]
+    #[ignore = "takes minutes"]
     the_bound_holds_deeper: 2, queue_of([1, 0, 0]);
 }
 

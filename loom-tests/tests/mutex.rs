@@ -203,6 +203,11 @@ models! {
         Tier::Rseq, 0, registered,
         [Mutex::add_or_time_out, Mutex::add_or_time_out, Mutex::add_fairly],
     );
+    #[ignore = "takes a minute"]
+    two_time_out_deeper: 3, together(
+        Tier::Rseq, 0, registered,
+        [Mutex::add_or_time_out, Mutex::add_or_time_out, Mutex::add_fairly],
+    );
     spinning_times_out: 2,
         together(Tier::Rseq, 0, registered, [Spin::add_or_time_out, Spin::add, Spin::add]);
     spinning_two: 3, together(Tier::Rseq, 0, registered, [Spin::add_twice, Spin::add_twice]);
