@@ -84,6 +84,15 @@ impl Shared {
         }
     }
 
+    /// Queues and parks, and leaves then, unless it is given the lock meanwhile.
+    fn parked(&self) {
+        if let Some(was_handed) = self.lock.try_lock_until_parked() {
+            self.change();
+            // SAFETY: locked above.
+            unsafe { self.lock.unlock(was_handed) };
+        }
+    }
+
     fn soon_twice(&self) {
         self.soon();
         self.soon();
@@ -159,15 +168,23 @@ models! {
     two_leave: 2, together(Shared::lock, [(0, Shared::soon), (1, Shared::soon)]);
     one_leaves_and_one_stays: 2, together(Shared::lock, [(0, Shared::soon), (0, Shared::lock)]);
     one_leaves_twice: 2, together(Shared::lock, [(0, Shared::soon_twice), (1, Shared::lock)]);
+    one_leaves_that_parked: 4, together(Shared::lock, [(0, Shared::parked)]);
+    one_leaves_that_parked_fair: 4, together(Shared::fairly, [(0, Shared::parked)]);
+    // With 3, as above.
+    two_leave_that_parked: 2, together(Shared::lock, [(0, Shared::parked), (1, Shared::parked)]);
+    one_leaves_that_parked_and_one_stays: 2,
+        together(Shared::lock, [(0, Shared::parked), (1, Shared::lock)]);
     the_bound_holds: 1, queue_of([1, 0, 0]);
     the_bound_holds_behind_others: 1, queue_of([0, 1, 0]);
-    #[ignore = "takes half a minute"]
+    #[ignore = "takes minutes"]
     the_bound_holds_deeper: 2, queue_of([1, 0, 0]);
 }
 
 mutants! {
     leave_without_desk: LeaveWithoutDesk, 2, together(Shared::lock, [(0, Shared::soon)]);
     grant_lost: GrantLost, 2, together(Shared::lock, [(0, Shared::soon)]);
+    leave_parked_without_desk: LeaveWithoutDesk, 2, together(Shared::lock, [(0, Shared::parked)]);
+    grant_lost_by_the_parked: GrantLost, 2, together(Shared::lock, [(0, Shared::parked)]);
     wake_before_grant: WakeBeforeGrant, 2, together(Shared::lock, [(0, Shared::lock)]);
     nobody_competes: NobodyCompetes, 2, together(Shared::lock, [(0, Shared::lock)]);
     relaxed_grant: RelaxedGrant, 2, together(Shared::lock, [(0, Shared::lock)]);

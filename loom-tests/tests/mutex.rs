@@ -22,6 +22,7 @@ trait Lock: 'static {
     fn with_fairly(&self, work: &mut dyn FnMut());
     fn try_with(&self, work: &mut dyn FnMut()) -> bool;
     fn try_until_woken(&self, work: &mut dyn FnMut());
+    fn try_until_parked(&self, work: &mut dyn FnMut());
     fn is_locked(&self) -> bool;
 }
 
@@ -56,6 +57,14 @@ macro_rules! lock {
 
             fn try_until_woken(&self, work: &mut dyn FnMut()) {
                 if let Some(state) = self.try_lock_until_woken() {
+                    work();
+                    // SAFETY: locked above.
+                    unsafe { self.unlock(state) };
+                }
+            }
+
+            fn try_until_parked(&self, work: &mut dyn FnMut()) {
+                if let Some(state) = self.try_lock_until_parked() {
                     work();
                     // SAFETY: locked above.
                     unsafe { self.unlock(state) };
@@ -114,6 +123,10 @@ impl<L: Lock> Shared<L> {
 
     fn add_or_give_up(&self) {
         self.lock.try_until_woken(&mut || self.change());
+    }
+
+    fn add_or_time_out(&self) {
+        self.lock.try_until_parked(&mut || self.change());
     }
 }
 
@@ -178,6 +191,25 @@ models! {
         together(Tier::Rseq, 0, registered, [Mutex::add_or_give_up, Mutex::add, Mutex::add]);
     gives_up_plain: 2,
         together(Tier::Rseq, PLAIN, registered, [Mutex::add_or_give_up, Mutex::add, Mutex::add]);
+    times_out: 2,
+        together(Tier::Rseq, 0, registered, [Mutex::add_or_time_out, Mutex::add, Mutex::add]);
+    times_out_plain: 2,
+        together(Tier::Rseq, PLAIN, registered, [Mutex::add_or_time_out, Mutex::add, Mutex::add]);
+    times_out_alone: 4,
+        together(Tier::Rseq, PLAIN, registered, [Mutex::add_or_time_out, Mutex::add_twice]);
+    times_out_handed: 4,
+        together(Tier::Rseq, 0, registered, [Mutex::add_or_time_out, Mutex::add_fairly]);
+    two_time_out: 2, together(
+        Tier::Rseq, 0, registered,
+        [Mutex::add_or_time_out, Mutex::add_or_time_out, Mutex::add_fairly],
+    );
+    #[ignore = "takes a minute"]
+    two_time_out_deeper: 3, together(
+        Tier::Rseq, 0, registered,
+        [Mutex::add_or_time_out, Mutex::add_or_time_out, Mutex::add_fairly],
+    );
+    spinning_times_out: 2,
+        together(Tier::Rseq, 0, registered, [Spin::add_or_time_out, Spin::add, Spin::add]);
     spinning_two: 3, together(Tier::Rseq, 0, registered, [Spin::add_twice, Spin::add_twice]);
     spinning_plain: 3, together(Tier::Rseq, PLAIN, registered, [Spin::add_twice, Spin::add]);
     spinning_three: 2, together(Tier::Rseq, 0, registered, [Spin::add, Spin::add, Spin::add]);
@@ -198,6 +230,10 @@ mutants! {
         together(Tier::Rseq, 0, registered, [Mutex::add_twice, Mutex::add_twice]);
     heir_gives_up: HeirForgotten, 2,
         together(Tier::Rseq, 0, registered, [Mutex::add_or_give_up, Mutex::add, Mutex::add]);
+    heir_times_out: HeirForgotten, 2,
+        together(Tier::Rseq, 0, registered, [Mutex::add_or_time_out, Mutex::add, Mutex::add]);
+    handover_lost: HandoverLost, 3,
+        together(Tier::Rseq, 0, registered, [Mutex::add_or_time_out, Mutex::add_fairly]);
     no_broadcast: NoBroadcast, 3,
         together(Tier::Rseq, PLAIN, registered, [Mutex::add_twice, Mutex::add]);
     no_light_fence: NoLightFence, 3,

@@ -93,8 +93,8 @@ use crate::machine::{Tier, shape, slice};
 use crate::rseq::wait::{FIRST_GAP, HELD, Watched, here, name_the_same, watch_counting};
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{
-    AtomicU8, AtomicU16, AtomicU32, Choice, Ordering, Pace, const_unless_modelled, park, replace,
-    wake,
+    AtomicU8, AtomicU16, AtomicU32, Choice, Ordering, Pace, const_unless_modelled, park, pause,
+    replace, wake,
 };
 use std::cell::Cell;
 
@@ -238,7 +238,7 @@ impl Exclusive {
             }
             waiter.is_heir = false;
             match self.park(&mut waiter, wait) {
-                Some(HANDED) => {
+                Some(HANDED) if !(broken(Mutant::HandoverLost) && wait.is_over()) => {
                     // What it was handed names no CPU. Nobody stores plainly while it is held so.
                     self.word.fetch_or(here(), Ordering::Relaxed);
                     return Some(asks && slice::ask());
@@ -306,8 +306,11 @@ impl Exclusive {
     fn look_plainly(&self, looks: u32) -> u32 {
         let mut left = looks;
         while left > 0 && self.word.load(Ordering::Relaxed) & HELD != 0 {
-            (0..FIRST_GAP + 4 * (looks - left)).for_each(|_| std::hint::spin_loop());
-            left = if cfg!(stillpoint_loom) { 0 } else { left - 1 };
+            if cfg!(stillpoint_loom) {
+                return 0;
+            }
+            pause(FIRST_GAP + 4 * (looks - left));
+            left -= 1;
         }
         left
     }

@@ -89,6 +89,12 @@ macro_rules! raw_mutex {
                 self.take_within(Wait::UntilWoken)
             }
 
+            /// As with a timeout that is over when the thread has parked, be it woken or not.
+            pub fn try_lock_until_parked(&self) -> Option<HoldState> {
+                crate::sync::shorten_time();
+                self.take_within(Wait::UntilParked)
+            }
+
             pub unsafe fn unlock(&self, state: HoldState) {
                 self.give(state);
             }

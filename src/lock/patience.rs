@@ -33,6 +33,9 @@ pub(super) enum Wait {
     /// In a model: until somebody has woken the thread.
     #[cfg(stillpoint_loom)]
     UntilWoken,
+    /// In a model: until the thread has parked, and others may have run meanwhile.
+    #[cfg(stillpoint_loom)]
+    UntilParked,
     Forever,
 }
 
@@ -46,6 +49,8 @@ impl Wait {
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Wait::Until(deadline) => Some(deadline),
+            #[cfg(stillpoint_loom)]
+            Wait::UntilParked => Some(Instant::now()),
             _ => None,
         }
     }
@@ -56,6 +61,8 @@ impl Wait {
             Wait::Until(deadline) => deadline <= Instant::now(),
             #[cfg(stillpoint_loom)]
             Wait::UntilWoken => false,
+            #[cfg(stillpoint_loom)]
+            Wait::UntilParked => crate::sync::is_time_over(),
             Wait::Forever => false,
         }
     }

@@ -86,6 +86,7 @@ mod kernel {
 
     /// One `membarrier` to all CPUs that run this process. Some microseconds, an interrupt each;
     /// the kernel serialises all processes' broadcasts.
+    #[cfg(not(stillpoint_sim))]
     pub(crate) fn broadcast(tier: Tier) -> Result<(), i32> {
         BROADCASTS.fetch_add(1, Ordering::Relaxed);
         membarrier::call(match tier {
@@ -93,6 +94,14 @@ mod kernel {
             _ => abi::MEMBARRIER_PRIVATE_EXPEDITED,
         })
         .map(drop)
+    }
+
+    /// One of the simulated machine's.
+    #[cfg(stillpoint_sim)]
+    pub(crate) fn broadcast(_: Tier) -> Result<(), i32> {
+        BROADCASTS.fetch_add(1, Ordering::Relaxed);
+        crate::sync::simulated_broadcast();
+        Ok(())
     }
 
     /// The broadcast of `Rseq` to one CPU: 0.3 microseconds if the caller is there, or nobody of

@@ -84,8 +84,15 @@ pub(crate) fn spread(length: usize) -> usize {
     ((hash * length as u64) >> 32) as usize
 }
 
+/// The shape of a domain on the simulated machine, which has everything, whatever the one has that
+/// it runs on.
+#[cfg(stillpoint_sim)]
+pub(crate) fn shape(ceiling: Tier) -> Shape {
+    Shape { tier: ceiling, slots: decide::decision().slots }
+}
+
 /// The shape of a domain whose tier is bounded by `ceiling`. The same at every call.
-#[cfg(not(stillpoint_loom))]
+#[cfg(not(any(stillpoint_loom, stillpoint_sim)))]
 #[inline]
 pub(crate) fn shape(ceiling: Tier) -> Shape {
     let decision = decide::decision();

@@ -68,9 +68,14 @@ pub(crate) use native::here;
 #[cfg(stillpoint_sections)]
 pub use native::{watch, watch_counting};
 
-#[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
+#[cfg(stillpoint_sim)]
+pub(crate) use simulated::here;
+#[cfg(stillpoint_sim)]
+pub use simulated::{watch, watch_counting};
+
+#[cfg(not(any(stillpoint_sections, stillpoint_loom, stillpoint_sim)))]
 pub(crate) use absent::here;
-#[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
+#[cfg(not(any(stillpoint_sections, stillpoint_loom, stillpoint_sim)))]
 pub use absent::{watch, watch_counting};
 
 /// As [`watch`], with the looks that were left: none.
@@ -166,7 +171,57 @@ mod native {
     }
 }
 
-#[cfg(not(any(stillpoint_sections, stillpoint_loom)))]
+#[cfg(stillpoint_sim)]
+mod simulated {
+    use super::{FIRST_GAP, HELD, Watched, name_the_same, named};
+    use crate::sync::{AtomicU32, Ordering, pause, simulated_cpu};
+    use crate::sync::{begin_section, end_section, is_aborted};
+
+    /// The name of the simulated CPU that the caller is on; 0 outside of a simulation.
+    pub(crate) fn here() -> u32 {
+        simulated_cpu().map_or(0, named)
+    }
+
+    /// Watches as the sequence does.
+    pub fn watch(word: &AtomicU32, looks: u32) -> Watched {
+        watch_counting(word, looks).0
+    }
+
+    /// As [`watch`], with the looks that were left. The text of `lock_wait`, line by line, in a
+    /// section of the simulated machine, which aborts it as the kernel would.
+    pub fn watch_counting(word: &AtomicU32, looks: u32) -> (Watched, u32) {
+        if here() == 0 {
+            return (Watched::Unable, looks);
+        }
+        begin_section();
+        let (me, mut gap, mut left) = (here(), FIRST_GAP, looks.max(1));
+        let ended = loop {
+            let seen = word.load(Ordering::Relaxed);
+            if is_aborted() {
+                break Watched::Aborted;
+            }
+            if seen & HELD == 0 {
+                break Watched::Free;
+            }
+            if name_the_same(seen, me) {
+                break Watched::Here;
+            }
+            pause(gap);
+            if is_aborted() {
+                break Watched::Aborted;
+            }
+            gap += 4;
+            left -= 1;
+            if left == 0 {
+                break Watched::Held;
+            }
+        };
+        end_section();
+        (ended, left)
+    }
+}
+
+#[cfg(not(any(stillpoint_sections, stillpoint_loom, stillpoint_sim)))]
 mod absent {
     use super::Watched;
     use crate::sync::AtomicU32;

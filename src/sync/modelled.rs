@@ -39,6 +39,30 @@ pub(crate) fn thread_token() -> usize {
     TOKEN.with(|token| *token)
 }
 
+/// What the calling thread has of the time that a call may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Endless,
+    /// Until it has parked.
+    Short,
+    Over,
+}
+
+loom::thread_local! {
+    static TIME: std::cell::Cell<Time> = std::cell::Cell::new(Time::Endless);
+}
+
+/// From here on, [`park`] with a deadline wakes by itself, unless the thread is woken before: both
+/// are looked at. Then the time is over.
+pub(crate) fn shorten_time() {
+    TIME.with(|time| time.set(Time::Short));
+}
+
+/// Whether it is.
+pub(crate) fn is_time_over() -> bool {
+    TIME.with(|time| time.get() == Time::Over)
+}
+
 /// Time stands still.
 pub(crate) fn nanos() -> u64 {
     0
@@ -64,12 +88,12 @@ loom::lazy_static! {
     static ref LOT: (Mutex<Vec<Parked>>, Condvar) = (Mutex::new(Vec::new()), Condvar::new());
 }
 
-/// Parks the calling thread unless `still` says that there is nothing to wait for. Nobody's
-/// time runs out. Returns what it was told by the thread that woke it.
+/// Parks the calling thread unless `still` says that there is nothing to wait for. Returns what it
+/// was told by the thread that woke it. Nobody's time runs out, but after [`shorten_time`].
 pub(crate) fn park(
     key: *const (),
     token: u64,
-    _: Option<std::time::Instant>,
+    deadline: Option<std::time::Instant>,
     still: impl FnOnce() -> bool,
 ) -> Option<usize> {
     let mut lot = LOT.0.lock().ok()?;
@@ -78,6 +102,14 @@ pub(crate) fn park(
     }
     let ticket = thread_token();
     lot.push(Parked { key: key.addr(), token, ticket, told: None });
+    if deadline.is_some() && TIME.with(std::cell::Cell::get) != Time::Endless {
+        drop(lot);
+        // As long as others are let run here, the time lasts.
+        let mut lot = LOT.0.lock().ok()?;
+        TIME.with(|time| time.set(Time::Over));
+        let mine = lot.iter().position(|p| p.ticket == ticket)?;
+        return lot.remove(mine).told;
+    }
     loop {
         lot = LOT.1.wait(lot).ok()?;
         if let Some(mine) = lot.iter().position(|p| p.ticket == ticket && p.told.is_some()) {

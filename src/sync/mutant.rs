@@ -126,6 +126,8 @@ pub enum Mutant {
     RelaxedGive,
     /// A thread that was to have a mutex next, and parks again or gives up, does not say so.
     HeirForgotten,
+    /// A thread that is handed a mutex when its time is over leaves without it.
+    HandoverLost,
     /// All who take a CPU's part from elsewhere use one ticket.
     SameTicket,
     /// A leader that is done wakes nobody.

@@ -4,7 +4,8 @@ pub(crate) use sim_machine::atomic::{
     AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Cell, Ordering, fence,
 };
 pub(crate) use sim_machine::{
-    current_cpu as simulated_cpu, current_node as simulated_node, nanos, pause, spin_while,
+    begin_section, broadcast as simulated_broadcast, current_cpu as simulated_cpu,
+    current_node as simulated_node, end_section, is_aborted, nanos, pause, spin_while,
 };
 pub(crate) use std::sync::Mutex;
 

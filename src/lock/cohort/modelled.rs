@@ -24,10 +24,20 @@ impl<C: Cohorts> RawCohortMutex<C> {
 
     /// Queues, and finds at the next look that its time is over.
     pub fn try_lock_soon(&self) -> Option<bool> {
+        self.try_within(Wait::Until(Instant::now()))
+    }
+
+    /// Queues, and parks; then its time is over, be it woken or not.
+    pub fn try_lock_until_parked(&self) -> Option<bool> {
+        crate::sync::shorten_time();
+        self.try_within(Wait::UntilParked)
+    }
+
+    fn try_within(&self, wait: Wait) -> Option<bool> {
         if self.take_free() {
             return Some(false);
         }
-        match self.take(Wait::Until(Instant::now())) {
+        match self.take(wait) {
             Taken::Not => None,
             taken => Some(taken == Taken::Handed),
         }

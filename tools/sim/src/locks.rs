@@ -2,7 +2,9 @@
 
 use crate::peers::{CohortOfQueues, Queue, TestAndSet, Ticket};
 use stillpoint::lock::lock_api::{RawMutex, RawRwLock as _};
-use stillpoint::lock::{ByNode, Cohorts, RawCohortMutex, RawRwLock};
+use stillpoint::lock::{
+    ByNode, Cohorts, RawCohortMutex, RawMutex as Mutex, RawRwLock, RawSpinLock,
+};
 
 /// A lock, as threads with numbers use it.
 pub trait Lock {
@@ -94,7 +96,9 @@ impl Cohorts for One {
 
 /// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one` has
 /// all threads in one cohort, and is a queue that passes over those who do not run.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 14] = [
+    "mutex",
+    "spin",
     "cohort",
     "cohort-10",
     "cohort-100",
@@ -112,6 +116,8 @@ pub const NAMES: [&str; 12] = [
 /// The lock of that name, for so many threads, on so many nodes.
 pub fn make(name: &str, threads: usize, nodes: usize) -> Option<Box<dyn Lock>> {
     Some(match name {
+        "mutex" => Shipped::<Mutex>::boxed(),
+        "spin" => Shipped::<RawSpinLock>::boxed(),
         "cohort" => Shipped::<RawCohortMutex<ByNode>>::boxed(),
         "cohort-10" => Shipped::<RawCohortMutex<Bounded<10>>>::boxed(),
         "cohort-100" => Shipped::<RawCohortMutex<Bounded<100>>>::boxed(),

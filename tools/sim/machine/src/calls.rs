@@ -2,7 +2,7 @@
 
 use crate::Choice;
 use crate::atomic::AtomicU32;
-use crate::scheduler::{Request, request, with};
+use crate::scheduler::{Request, Section, request, with};
 
 /// Whether the caller is simulated.
 pub fn is_simulated() -> bool {
@@ -43,6 +43,30 @@ pub fn spin_while(word: &AtomicU32, value: u32, turns: u32) -> u32 {
 /// Lets others run on this CPU.
 pub fn yield_cpu() {
     request(Request::Yield);
+}
+
+/// From here on, until [`end_section`], what the caller waits for ends at once if it has lost its
+/// CPU meanwhile, or somebody has sent a broadcast: then [`is_aborted`]. As a restartable sequence
+/// that commits nothing.
+pub fn begin_section() {
+    with(|machine| machine.set_section(Section::Runs));
+}
+
+/// Whether the caller's section was aborted.
+pub fn is_aborted() -> bool {
+    with(|machine| machine.section() == Section::Aborted).unwrap_or(false)
+}
+
+/// Ends the caller's section.
+pub fn end_section() {
+    with(|machine| machine.set_section(Section::None));
+}
+
+/// Interrupts all CPUs that run a thread, and aborts the sections there: `membarrier`.
+pub fn broadcast() {
+    if let Some(nanos) = with(|machine| machine.interrupt_others()) {
+        compute(nanos);
+    }
 }
 
 /// The CPU that the caller runs on; `None` outside of a simulation.

@@ -55,6 +55,11 @@ pub struct Costs {
     pub wake: u64,
     /// From one thread to another on a CPU.
     pub switch: u64,
+    /// A `membarrier`, for its caller, besides the call: so much for each CPU that it interrupts.
+    /// Folly's benchmark of hazard pointers took some 5 µs for one with 8 busy cores.
+    pub send: u64,
+    /// An interrupt by another CPU, for whoever runs there. Our assumption.
+    pub interrupt: u64,
     /// How long a thread runs before another has its turn. Linux, EEVDF: a base slice of 2.8 ms on
     /// machines of 8 CPUs and more.
     pub quantum: u64,
@@ -74,6 +79,8 @@ impl Default for Costs {
             call: 1_000,
             wake: 5_000,
             switch: 1_500,
+            send: 500,
+            interrupt: 1_000,
             quantum: 2_800_000,
         }
     }

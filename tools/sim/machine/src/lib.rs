@@ -20,8 +20,8 @@ mod lines;
 mod scheduler;
 
 pub use calls::{
-    compute, current_cache, current_cpu, current_node, hold, is_simulated, nanos, node_of, park,
-    pause, spin_while, thread, wake, yield_cpu,
+    begin_section, broadcast, compute, current_cache, current_cpu, current_node, end_section, hold,
+    is_aborted, is_simulated, nanos, node_of, park, pause, spin_while, thread, wake, yield_cpu,
 };
 pub use costs::{Costs, Shape};
 pub use scheduler::{Report, run};

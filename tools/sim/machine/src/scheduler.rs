@@ -7,7 +7,8 @@
 //!
 //! A thread that is preempted amid something goes on with the rest of it when it runs again. If it
 //! waited for a line, it gets the line, and does the access only when it runs: what it wanted to
-//! write is not written meanwhile.
+//! write is not written meanwhile. If it was in a section, which that aborts, it does not wait for
+//! the rest: it goes on at once when it runs again, and can ask.
 
 use crate::costs::{Costs, Shape};
 use crate::lines::{Kind, Lines, MOST_CPUS};
@@ -55,6 +56,14 @@ struct Spin {
     until: u64,
 }
 
+/// Whether a thread is in a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    None,
+    Runs,
+    Aborted,
+}
+
 struct Thread {
     /// Not there while it runs.
     coroutine: Option<Coroutine<(), Request, ()>>,
@@ -73,6 +82,7 @@ struct Thread {
     /// It stores to that address when it is resumed.
     stores: Option<usize>,
     holds: bool,
+    section: Section,
     preempted_at: Option<u64>,
     /// What it was told by whoever woke it, if it has been.
     told: Option<usize>,
@@ -108,6 +118,8 @@ pub struct Report {
     pub preemptions: u64,
     /// How often a thread parked.
     pub parks: u64,
+    /// How often [`broadcast`](crate::broadcast) was called.
+    pub broadcasts: u64,
     /// Events.
     pub events: u64,
 }
@@ -184,6 +196,7 @@ pub fn run(shape: Shape, costs: Costs, threads: usize, body: impl Fn(usize)) -> 
             buffered_until: 0,
             stores: None,
             holds: false,
+            section: Section::None,
             preempted_at: None,
             told: None,
         }
@@ -435,6 +448,10 @@ impl Machine {
             Some(spin) => self.lines.forget(spin.word.addr(), thread),
             None => this.rest = this.end.saturating_sub(self.now),
         }
+        if this.section == Section::Runs {
+            // It goes on at the landing.
+            (this.section, this.rest) = (Section::Aborted, 0);
+        }
         this.number += 1;
         if this.holds {
             this.preempted_at = Some(self.now);
@@ -486,6 +503,39 @@ impl Machine {
 
     pub(crate) fn hold(&mut self, holds: bool) {
         self.threads[self.current].holds = holds;
+    }
+
+    pub(crate) fn set_section(&mut self, section: Section) {
+        self.threads[self.current].section = section;
+    }
+
+    pub(crate) fn section(&self) -> Section {
+        self.threads[self.current].section
+    }
+
+    /// Interrupts all other CPUs that run a thread. How long that takes for who sends.
+    pub(crate) fn interrupt_others(&mut self) -> u64 {
+        let mut sent = 0;
+        for cpu in 0..self.cpus.len() {
+            let Some(thread) = self.cpus[cpu].runs.filter(|&thread| thread != self.current) else {
+                continue;
+            };
+            sent += 1;
+            let this = &mut self.threads[thread];
+            let rest = match this.section {
+                Section::Runs => {
+                    this.section = Section::Aborted;
+                    0
+                }
+                _ => this.end.saturating_sub(self.now),
+            };
+            // Who watches a line has nothing to be late for.
+            if this.state == State::Runs {
+                self.ends_at(thread, self.now + self.costs.interrupt + rest);
+            }
+        }
+        self.report.broadcasts += 1;
+        self.costs.call + sent * self.costs.send
     }
 
     pub(crate) fn take_told(&mut self) -> Option<usize> {
