@@ -202,6 +202,7 @@ mod native {
 
     /// The mutant: what comes behind the node is known before the section begins.
     #[cfg(stillpoint_mutants)]
+    #[inline(always)]
     unsafe fn pop_in_two_steps(
         place: &Place,
         at: usize,
