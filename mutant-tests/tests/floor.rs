@@ -30,11 +30,6 @@ fn no_stop() {
 }
 
 #[test]
-fn stop_outside_section() {
-    caught_on_rseq("stop_outside_section", Mutant::StopOutsideSection, stressed);
-}
-
-#[test]
 fn stage_outside_section() {
     caught_on_rseq("stage_outside_section", Mutant::StageOutsideSection, stressed);
 }

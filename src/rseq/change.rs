@@ -116,8 +116,6 @@ mod native {
             return false;
         }
         let &Change { cpu, word, old, new, also, is } = change;
-        #[cfg(stillpoint_mutants)]
-        let (also, is) = mutated(change, also, is);
         sequence_releases(word);
         // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
         // `rseq_cs` field. The text reads two live words, and stores to one of them, as the caller
@@ -176,8 +174,6 @@ mod native {
             return false;
         }
         let &Change { cpu, word, old, new, also, is } = change;
-        #[cfg(stillpoint_mutants)]
-        let (also, is) = mutated(change, also, is);
         #[cfg(stillpoint_mutants)]
         if crate::sync::mutant::broken(crate::sync::mutant::Mutant::StageOutsideSection) {
             to.store(value, std::sync::atomic::Ordering::Relaxed);
@@ -247,8 +243,6 @@ mod native {
         }
         let &Change { cpu, word, old, new, also, is } = change;
         #[cfg(stillpoint_mutants)]
-        let (also, is) = mutated(change, also, is);
-        #[cfg(stillpoint_mutants)]
         if crate::sync::mutant::broken(crate::sync::mutant::Mutant::StageOutsideSection) {
             for (to, from) in to.iter().zip(from) {
                 to.store(*from, std::sync::atomic::Ordering::Relaxed);
@@ -277,19 +271,6 @@ mod native {
             );
         }
         true
-    }
-
-    /// The mutant: the second word is compared before the section begins.
-    #[cfg(stillpoint_mutants)]
-    fn mutated<'a>(change: &Change<'a>, also: &'a AtomicU64, is: u64) -> (&'a AtomicU64, u64) {
-        use std::sync::atomic::Ordering;
-        if !crate::sync::mutant::broken(crate::sync::mutant::Mutant::StopOutsideSection) {
-            return (also, is);
-        }
-        let found = also.load(Ordering::Acquire);
-        crate::sync::dither();
-        // What the first word cannot hold, if the second is not as it should be.
-        (change.word, if found == is { change.old } else { !change.old })
     }
 }
 

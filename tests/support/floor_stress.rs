@@ -186,7 +186,14 @@ fn work(seed: u64) {
                 None
             }
             2..200 if mine.len() < MOST => swap(0).filter(|number| *number != 0),
-            200..400 if mine.len() < MOST => pop(),
+            200..300 if mine.len() < MOST => pop(),
+            // The top is what it was, and what comes behind it is not.
+            300..400 if mine.len() < MOST => {
+                let first = pop().map(own);
+                let second = pop();
+                first.into_iter().for_each(|number| disown(number, 1));
+                second
+            }
             400..500 if mine.len() < MOST => OTHERS.lock().unwrap().pop(),
             _ => {
                 mine.pop().into_iter().for_each(|number| disown(number, random.u32(..4)));
