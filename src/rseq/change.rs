@@ -84,7 +84,7 @@ mod native {
     /// with nothing changed, if the section was aborted, the thread is not on that CPU, or one of the
     /// words holds something else.
     ///
-    /// One section; the store commits and releases. On x86-64 nine instructions, none
+    /// One section; the store commits and releases. On x86-64 seven instructions, none
     /// atomic. Async-signal-safe.
     ///
     /// # Safety
@@ -140,7 +140,7 @@ mod native {
     /// As [`commit`], with `value` stored to `to` before.
     ///
     /// One section; the store to the word commits, and releases what was staged. On x86-64
-    /// ten instructions, none atomic. Async-signal-safe.
+    /// eight instructions, none atomic. Async-signal-safe.
     ///
     /// # Safety
     ///
@@ -205,7 +205,7 @@ mod native {
     /// As [`store`], with words copied to others of the same number, which may be none.
     ///
     /// One section; the store to the word commits, and releases what was staged. On x86-64
-    /// eleven instructions, and four for each word, none atomic. A section is run again from its
+    /// nine instructions, and four for each word, none atomic. A section is run again from its
     /// beginning if the thread is interrupted: copy a few cache lines, not pages. Async-signal-safe.
     ///
     /// # Panics

@@ -39,7 +39,7 @@ mod native {
     /// Tries once to store `new` to the word at offset `at` of the calling thread's CPU's part.
     /// Returns what was there.
     ///
-    /// One section; the store commits and releases. On x86-64 eleven instructions, none
+    /// One section; the store commits and releases. On x86-64 nine instructions, none
     /// atomic. Async-signal-safe.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ mod native {
     /// thread's CPU's part, and to store there what the node holds at offset `next`: to take the
     /// first one off a list. `None` if there is none, that is, the word is 0.
     ///
-    /// One section; the store commits and releases. On x86-64 fourteen instructions, none
+    /// One section; the store commits and releases. On x86-64 twelve instructions, none
     /// atomic. Async-signal-safe.
     ///
     /// Putting a node there is a [`change`](super::super::change): its `next` is set, plainly, to what the word
