@@ -209,6 +209,62 @@ fn threads_are_registered() {
     assert_eq!(stillpoint::machine().registration().is_ok(), here);
 }
 
+/// The words that an instruction of a sequence begins with, as objdump has them.
+fn mnemonics(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let words = lines.filter_map(|line| {
+        let word = line.split_whitespace().next()?;
+        let staged = line.contains("ds:");
+        let plain = match word {
+            _ if word.ends_with(':') => return None,
+            "jz" => "je",
+            "jnz" => "jne",
+            "jc" => "jb",
+            "b.hs" => "b.cs",
+            word => word,
+        };
+        Some(if staged { format!("ds {plain}") } else { plain.to_owned() })
+    });
+    words.collect()
+}
+
+/// `docs/rseq.md` lists what is in `asm/`.
+#[test]
+fn the_page_lists_what_is_shipped() {
+    let page = include_str!("../docs/rseq.md");
+    macro_rules! listed {
+        ($($name:literal)*) => {
+            $({
+                let heading = concat!("\n### ", $name, "\n");
+                let (_, block) = page.split_once(heading).expect($name);
+                let lines = block.split("```").nth(1).unwrap().lines().skip(2);
+                let column = |range: std::ops::Range<usize>| {
+                    let texts = lines.clone().map(|line| line.get(range.start..range.end.min(line.len())));
+                    let texts = texts.map(|text| text.unwrap_or_default());
+                    // Behind a label, the instruction; its first word, or two.
+                    let words = texts.filter_map(|text| {
+                        let mut words = text.split_whitespace().filter(|word| !word.ends_with(':'));
+                        match words.next()? {
+                            "ds" => Some(format!("ds {}", words.next()?)),
+                            word => Some(word.to_owned()),
+                        }
+                    });
+                    words.collect::<Vec<_>>()
+                };
+                let x86 = include_str!(concat!("../asm/x86_64/", $name, ".s"));
+                assert_eq!(column(0..41), mnemonics(x86), "{}", $name);
+                let arm = include_str!(concat!("../asm/aarch64/", $name, ".s"));
+                assert_eq!(column(41..200), mnemonics(arm), "{}", $name);
+            })*
+        };
+    }
+    listed! {
+        "word_add" "word_replace" "part_add" "change_commit" "change_store" "change_copy"
+        "exchange_swap" "exchange_pop" "stack_push" "stack_pop" "stack_take" "cache_push"
+        "cache_pop"
+    }
+}
+
 /// `STILLPOINT_STRESS_SECONDS` says how long.
 #[test]
 fn no_number_is_had_twice() {
