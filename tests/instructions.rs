@@ -18,6 +18,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use stillpoint::rcu;
 use stillpoint::rseq::cache;
+use stillpoint::rseq::change::{self, Change};
+use stillpoint::rseq::exchange;
 use stillpoint::rseq::leaf::{Area, copy, retain};
 use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
@@ -40,7 +42,12 @@ const LOCKED: Order = Order::Locked;
 /// What the kernel then does is another matter.
 const CALL: Order = Order::Call;
 
-const CLAIMS: [Claim; 26] = [
+const CLAIMS: [Claim; 31] = [
+    Claim { function: "audited_change_commit", commits: &[RELEASE] },
+    Claim { function: "audited_change_store", commits: &[RELEASE] },
+    Claim { function: "audited_change_copy", commits: &[RELEASE] },
+    Claim { function: "audited_exchange_swap", commits: &[RELEASE] },
+    Claim { function: "audited_exchange_pop", commits: &[RELEASE] },
     Claim { function: "audited_unless", commits: &[CALL] },
     Claim { function: "audited_armed", commits: &[CALL] },
     Claim { function: "audited_copy_one", commits: &[NOTHING] },
@@ -69,6 +76,7 @@ const CLAIMS: [Claim; 26] = [
     Claim { function: "audited_watch", commits: &[] },
 ];
 
+type Popped = Result<Option<NonZero<usize>>, TurnedAway>;
 type Taken = Result<Option<NonNull<Link>>, TurnedAway>;
 
 macro_rules! audited_copies {
@@ -205,6 +213,36 @@ fn audited_armed(slot: &AtomicUsize, value: usize, call: &Call) -> Option<isize>
     unsafe { armed(slot, value, call) }
 }
 
+#[inline(never)]
+fn audited_change_commit(change: &Change<'_>) -> bool {
+    // SAFETY: never called.
+    unsafe { change::commit(change) }
+}
+
+#[inline(never)]
+fn audited_change_store(change: &Change<'_>, to: &AtomicU64, value: u64) -> bool {
+    // SAFETY: never called.
+    unsafe { change::store(change, to, value) }
+}
+
+#[inline(never)]
+fn audited_change_copy(change: &Change<'_>, to: &[AtomicU64; 4], from: &[u64; 4]) -> bool {
+    // SAFETY: never called.
+    unsafe { change::copy(change, to, from) }
+}
+
+#[inline(never)]
+fn audited_exchange_swap(place: &Place, at: usize, new: u64) -> Result<u64, TurnedAway> {
+    // SAFETY: never called.
+    unsafe { exchange::swap(place, at, new) }
+}
+
+#[inline(never)]
+fn audited_exchange_pop(place: &Place, at: usize, next: usize) -> Popped {
+    // SAFETY: never called.
+    unsafe { exchange::pop(place, at, next) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -230,6 +268,11 @@ fn own() -> Image {
     black_box(audited_ring_reserve as fn(u32, &AtomicU64, &AtomicU64, u64) -> bool);
     black_box(audited_unless as fn(&AtomicU32, &Call) -> Option<isize>);
     black_box(audited_armed as fn(&AtomicUsize, usize, &Call) -> Option<isize>);
+    black_box(audited_change_commit as fn(&Change<'_>) -> bool);
+    black_box(audited_change_store as fn(&Change<'_>, &AtomicU64, u64) -> bool);
+    black_box(audited_change_copy as fn(&Change<'_>, &[AtomicU64; 4], &[u64; 4]) -> bool);
+    black_box(audited_exchange_swap as fn(&Place, usize, u64) -> Result<u64, TurnedAway>);
+    black_box(audited_exchange_pop as fn(&Place, usize, usize) -> Popped);
     black_box(audited_section as fn());
     keep_copies();
     black_box(audited_retain as fn(&AtomicPtr<u64>) -> Option<NonNull<u64>>);

@@ -7,6 +7,11 @@ mod tracer;
 
 use stillpoint::mutant::{Mutant, choose};
 
+/// Takes the first one off a list.
+fn on_a_list(sequence: &tracer::Sequence) -> bool {
+    ["stack_pop", "exchange_pop"].contains(&sequence.name)
+}
+
 /// One test, since a mutant is chosen for the whole process.
 #[test]
 fn the_tracer_finds_each_mutant() {
@@ -22,6 +27,7 @@ fn the_tracer_finds_each_mutant() {
             (Mutant::PhaseOutsideSection, sequence.name == "reader_enter"),
             (Mutant::BiasOutsideSection, sequence.name == "slot_claim"),
             (Mutant::CopyOutsideSection, sequence.name.starts_with("leaf_")),
+            (Mutant::NextOutsideSection, on_a_list(sequence)),
             (Mutant::RetainOutsideSection, sequence.name == "retain"),
         ] {
             choose(mutant);

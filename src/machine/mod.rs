@@ -3,8 +3,10 @@
 //! [`machine`] tells what this process has and why; the rest of the library asks
 //! `decide::decision` for the same facts without the report's allocations.
 
+mod expel;
 pub(crate) mod fence;
 mod tier;
+pub use expel::{FenceError, fence, fence_cpu};
 pub use tier::{Tier, UnknownTier};
 
 #[cfg(not(stillpoint_loom))]

@@ -2,12 +2,15 @@
 
 use super::memory::{self, bound, word_of};
 use super::parts::Closed;
-use super::remote::{Stopped, attempt, visit};
+use super::remote::{STOPPED, Stopped, attempt, visit};
 use crate::machine::{Tier, shape, spread};
+use crate::rseq::change::Change;
 use crate::rseq::part::{Place, WORD};
+use crate::rseq::word::current_cpu;
 use crate::sync::AtomicU64;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Words that each CPU has: the floor for authors of structures. [`Pool`](super::Pool),
@@ -16,8 +19,10 @@ use std::ptr::NonNull;
 /// A structure of this kind consists of three things.
 ///
 /// * *Here*, a sequence changes the part of the CPU that runs it, plainly: one of
-///   [`rseq::cache`](crate::rseq::cache), [`rseq::stack`](crate::rseq::stack) or
-///   [`rseq::part`](crate::rseq::part), on [`place`](RawPerCpu::place). Calling it is `unsafe`: its
+///   [`rseq::cache`](crate::rseq::cache), [`rseq::stack`](crate::rseq::stack),
+///   [`rseq::exchange`](crate::rseq::exchange) or [`rseq::part`](crate::rseq::part), on
+///   [`place`](RawPerCpu::place), or one of [`rseq::change`](crate::rseq::change), on the part that is
+///   [here](RawPerCpu::here). Calling it is `unsafe`: its
 ///   author promises that nobody else stores to those words, but as below.
 /// * *Elsewhere*, [`stopped`](RawPerCpu::stopped) runs a closure on any CPU's part, while that CPU's
 ///   sequences are kept away from it. That CPU may be offline.
@@ -193,6 +198,44 @@ impl RawPerCpu {
         self.part(if shape(Tier::Rseq).tier == Tier::Rseq { parts } else { spread(parts) })
     }
 
+    /// The part of the calling thread's CPU, a moment ago: to look at, and to plan
+    /// [changes](RawPart::change). `None` where no sequence would be let in: below tier `Rseq`, before the
+    /// parts are made, as the first [`attempt`](RawPerCpu::attempt) does, while they are closed, and
+    /// for a thread that is not registered.
+    ///
+    /// A few loads. Async-signal-safe.
+    ///
+    /// # Examples
+    ///
+    /// An array of which items are taken by [`stopped`](RawPerCpu::stopped) only.
+    ///
+    /// ```
+    /// use std::sync::atomic::Ordering::Relaxed;
+    /// use stillpoint::percpu::RawPerCpu;
+    /// use stillpoint::rseq::change;
+    ///
+    /// const ROOM: usize = 16;
+    /// let words = RawPerCpu::new(2 + ROOM);
+    /// let kept = words.attempt(|_| {
+    ///     let here = words.here()?;
+    ///     let length = here.word(1).load(Relaxed);
+    ///     if length == ROOM as u64 {
+    ///         return None;
+    ///     }
+    ///     let (one_more, item) = (here.change(1, length, length + 1), here.word(2 + length as usize));
+    ///     // SAFETY: only this stores there, where nobody looks before the item is counted.
+    ///     unsafe { change::store(&one_more, item, 7) }.then_some(())
+    /// });
+    /// let lengths: u64 = words.iter().map(|part| part.word(1).load(Relaxed)).sum();
+    /// assert_eq!(lengths, kept.is_some().into());
+    /// ```
+    #[inline]
+    pub fn here(&self) -> Option<RawPart<'_>> {
+        let cpu = current_cpu().filter(|cpu| *cpu < self.place.bound())?;
+        let first = NonNull::new(self.place.first())?;
+        Some(RawPart { first, part: cpu as usize, words: self.words, of: PhantomData })
+    }
+
     /// The part of a CPU, or a shard, to look at; its sequences go on. `None` if there is no such
     /// CPU.
     ///
@@ -216,7 +259,8 @@ impl RawPerCpu {
     }
 
     /// Runs a closure on the part of a CPU, wherever the caller runs, while no sequence of
-    /// [`rseq::cache`](crate::rseq::cache) or [`rseq::stack`](crate::rseq::stack) changes it: what
+    /// [`rseq::cache`](crate::rseq::cache), [`rseq::stack`](crate::rseq::stack) or
+    /// [`rseq::exchange`](crate::rseq::exchange) changes it, nor a [change](RawPart::change): what
     /// they did before is visible, and they find what the closure did. Those of
     /// [`rseq::part`](crate::rseq::part) do not look whether a part is stopped: see
     /// [`closed`](RawPerCpu::closed). `None` if there is no such CPU.
@@ -281,8 +325,9 @@ impl RawPerCpu {
         }
     }
 
-    /// Runs a closure while no sequence at all is let in, on any CPU, those of
-    /// [`rseq::part`](crate::rseq::part) included. One broadcast to all CPUs that run this process,
+    /// Runs a closure while no sequence is let in, on any CPU, those of
+    /// [`rseq::part`](crate::rseq::part) included, but not [changes](RawPart::change), which look at
+    /// their part only: stop it. One broadcast to all CPUs that run this process,
     /// two before Linux 6.18.
     ///
     /// # Panics
@@ -366,6 +411,49 @@ impl<'a> RawPart<'a> {
         assert!((1..self.words).contains(&at), "word {at} of 1 to {}", self.words - 1);
         // SAFETY: parts as `made` has taken them, which live as long as 'a; the word is within.
         unsafe { &*std::ptr::from_ref(word_of(&self.first, self.part, at)) }
+    }
+}
+
+impl<'a> RawPart<'a> {
+    /// Some of its words, in a row.
+    ///
+    /// # Panics
+    ///
+    /// If it has not all of them, or word 0 is among them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let words = stillpoint::percpu::RawPerCpu::new(6);
+    /// assert_eq!(words.shared().words(2..6).len(), 4);
+    /// ```
+    pub fn words(self, range: Range<usize>) -> &'a [AtomicU64] {
+        let Range { start, end } = range;
+        let within = 1 <= start && start <= end && end <= self.words;
+        assert!(within, "words {start} to {end} of 1 to {}", self.words);
+        // SAFETY: as in `word`; they are within, or none. A part is one array of them.
+        unsafe {
+            let first = word_of(&self.first, self.part, 0).as_ptr().cast_const().add(start);
+            std::slice::from_raw_parts(first.cast(), end - start)
+        }
+    }
+
+    /// Plans to change a word from `old` to `new`, unless the part is stopped by then: to be
+    /// [committed](crate::rseq::change) by a thread on this CPU.
+    ///
+    /// # Panics
+    ///
+    /// As [`word`](RawPart::word).
+    ///
+    /// # Examples
+    ///
+    /// See [`RawPerCpu::here`].
+    #[inline]
+    pub fn change(self, at: usize, old: u64, new: u64) -> Change<'a> {
+        // SAFETY: as in `word`. Who has the change can look at this word, or store there as
+        // to any other: then sequences are turned away, or let in, of whose callers more is asked.
+        let also = unsafe { &*std::ptr::from_ref(word_of(&self.first, self.part, STOPPED)) };
+        Change { cpu: self.part as u32, word: self.word(at), old, new, also, is: 0 }
     }
 }
 

@@ -20,7 +20,10 @@ pub(crate) use native::{
     cpu_id, hoisted_offset, hoisted_registration, preserving_errno, settle, with_signals_masked,
 };
 #[cfg(stillpoint_sections)]
-pub use native::{ensure_registered, thread_area};
+pub use native::{ensure_registered, is_registered, thread_area};
+
+#[cfg(not(stillpoint_sections))]
+pub use absent::{ensure_registered, is_registered, thread_area};
 
 /// Who registered the threads' areas.
 ///
@@ -407,6 +410,29 @@ mod native {
         }
     }
 
+    /// True if the calling thread is registered, by whomever: one load or two. False before anything
+    /// is known, and for a thread that nobody has registered yet; see [`ensure_registered`]. Who
+    /// registers, with what length and features, is the process's:
+    /// [`machine().registration()`](crate::Machine::registration). Async-signal-safe.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rseq::area::{Registrar, is_registered};
+    /// match stillpoint::machine().registration() {
+    ///     Ok(area) => {
+    ///         let who = if area.registrar == Registrar::Libc { "libc" } else { "stillpoint" };
+    ///         println!("by {who}: {} bytes, of which {} are filled", area.length, area.features);
+    ///         println!("this thread: {}", is_registered());
+    ///     }
+    ///     Err(refusal) => println!("{refusal}"),
+    /// }
+    /// ```
+    #[inline]
+    pub fn is_registered() -> bool {
+        cpu_id().is_some()
+    }
+
     /// True if the calling thread is registered; registers it if that is ours to do and was not
     /// tried before. Async-signal-safe, keeps `errno`.
     ///
@@ -589,6 +615,29 @@ mod native {
         pub(super) fn arm() -> bool {
             true
         }
+    }
+}
+
+#[cfg(not(stillpoint_sections))]
+mod absent {
+    use std::ffi::c_void;
+
+    /// This target has no sequences: never registered.
+    #[inline]
+    pub fn is_registered() -> bool {
+        false
+    }
+
+    /// This target has no sequences: never registered.
+    #[inline]
+    pub fn ensure_registered() -> bool {
+        false
+    }
+
+    /// This target has no sequences: no area.
+    #[inline]
+    pub fn thread_area() -> *const c_void {
+        std::ptr::null()
     }
 }
 

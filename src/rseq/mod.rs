@@ -1,7 +1,8 @@
 //! Floor 1: the kernel's ABI and the typed sequences.
 //!
 //! This is the unsafe floor. Everything above it can be used without knowing that
-//! restartable sequences exist; people who build their own per-CPU structures start here.
+//! restartable sequences exist; people who build their own per-CPU structures start here. A guide
+//! is in `docs/build-your-own.md`; what each sequence is made of, in `docs/rseq.md`.
 //!
 //! A *restartable sequence* (section) is a stretch of instructions that the kernel promises
 //! to run on one CPU without preemption, signal or migration in between: if any of them
@@ -10,6 +11,9 @@
 //!
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
 //! * [`cache`]: sequences on an array of items that each CPU has.
+//! * [`change`]: sequences that change a word as planned, and may store or copy before.
+//! * [`exchange`]: sequences that take what a word holds, or what it leads to.
+//! * [`fence`], [`fence_cpu`]: end all sequences that have begun.
 //! * `ids`: the numbers that the kernel keeps there.
 //! * [`leaf`]: sequences that are a whole read.
 //! * [`part`]: sequences on a CPU's part of something.
@@ -35,6 +39,8 @@
 pub(crate) mod abi;
 pub mod area;
 pub mod cache;
+pub mod change;
+pub mod exchange;
 pub(crate) mod ids;
 pub mod leaf;
 pub mod part;
@@ -46,6 +52,10 @@ pub mod stack;
 pub mod syscall;
 pub mod wait;
 pub mod word;
+
+// Shown here, and made on the floor above, which knows the tier. Nothing on this one calls them.
+#[doc(inline)]
+pub use crate::machine::{FenceError, fence, fence_cpu};
 
 #[cfg(stillpoint_loom)]
 pub mod model;

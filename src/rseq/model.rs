@@ -16,6 +16,8 @@
 //! whether an abort is lost.
 
 pub mod array;
+pub mod change;
+pub mod exchange;
 pub mod leaf;
 pub mod list;
 

@@ -151,8 +151,7 @@ impl Place {
         let _ = self.gate.fetch_update(Ordering::Release, Ordering::Relaxed, with);
     }
 
-    /// For the model: as a sequence loads it.
-    #[cfg(stillpoint_loom)]
+    /// Sequences on CPUs below it are let in, a moment ago.
     pub(crate) fn bound(&self) -> u32 {
         self.gate.load(Ordering::Relaxed) as u32
     }

@@ -222,6 +222,7 @@ mod native {
     /// The mutant: what comes behind the top is known before the section begins, which compares the
     /// top.
     #[cfg(stillpoint_mutants)]
+    #[inline(always)]
     unsafe fn pop_in_two_steps(place: &Place) -> Result<Option<NonNull<Link>>, TurnedAway> {
         use crate::rseq::part::STRIDE;
         use crate::rseq::word::{current_cpu, replace};

@@ -150,6 +150,12 @@ pub enum Mutant {
     RelaxedEntry,
     /// A map frees a table that was moved without a grace period.
     TableAtOnce,
+    /// What a change stages is stored before its section begins.
+    StageOutsideSection,
+    /// A swap gives back what was there before its section began.
+    TakenOutsideSection,
+    /// A change commits by a store that does not release.
+    PlainChange,
     /// The flag is tested before the section that ends with a system call begins.
     FlagOutsideSection,
     /// A section's commit stands one instruction behind its end.

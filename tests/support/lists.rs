@@ -3,6 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use stillpoint::rseq::cache;
+use stillpoint::rseq::exchange;
 use stillpoint::rseq::part::{Place, STRIDE};
 use stillpoint::rseq::stack::{self, Link};
 
@@ -21,6 +22,10 @@ pub(crate) enum Act {
     Take,
     PushItem,
     PopItem,
+    /// Stores the child's node to the word, and takes what was there.
+    Swap,
+    /// As `Pop`, where the list and the link are said to be.
+    PopAt,
 }
 
 /// A part: the stop, the top or the number of items; whether the list was replaced, how often the
@@ -89,6 +94,11 @@ impl Lists {
         }
     }
 
+    /// What the word is after the child has committed.
+    fn behind(&self, act: Act) -> u64 {
+        if act == Act::Swap { address(&self.own) } else { 0 }
+    }
+
     /// How often the child, or the adversary, has committed there.
     pub(crate) fn count(&self, cpu: usize, act: Act) -> u64 {
         let top = self.word(cpu, TOP).load(SeqCst);
@@ -99,7 +109,7 @@ impl Lists {
         };
         match act {
             Act::Push => length().wrapping_sub(NODES as u64),
-            Act::Pop => (NODES as u64).wrapping_sub(length()),
+            Act::Pop | Act::PopAt => (NODES as u64).wrapping_sub(length()),
             Act::PushItem => {
                 let items = (0..top as usize).map(|at| self.word(cpu, cache::HEAD + at));
                 // An item that was counted, and is not there, is worth a lot.
@@ -107,9 +117,9 @@ impl Lists {
                 top.wrapping_sub(NODES as u64) + 1000 * missing
             }
             Act::PopItem => (NODES as u64).wrapping_sub(top),
-            Act::Take => {
+            Act::Take | Act::Swap => {
                 let visits = self.word(cpu, VISITS).load(SeqCst);
-                if top != 0 {
+                if top != self.behind(act) {
                     return visits;
                 }
                 let replaced = self.word(cpu, REPLACED).load(SeqCst) != 0;
@@ -130,12 +140,12 @@ impl Lists {
                 word.store(address(foe), SeqCst);
             }
             // Takes the second one: the top is what it was, but not what comes behind it.
-            Act::Pop => {
+            Act::Pop | Act::PopAt => {
                 let second = node(top).load(SeqCst);
                 node(top).store(node(second).load(SeqCst), SeqCst);
             }
-            Act::Take => {
-                if top != 0 {
+            Act::Take | Act::Swap => {
+                if top != self.behind(act) {
                     foe.store(0, SeqCst);
                     word.store(address(foe), SeqCst);
                     self.word(cpu, REPLACED).store(1, SeqCst);
@@ -187,5 +197,20 @@ impl Lists {
     pub(crate) fn pop_item(&self) -> bool {
         // SAFETY: as above.
         unsafe { cache::pop(&self.place) }.is_some()
+    }
+
+    #[inline(always)]
+    pub(crate) fn swap(&self) -> bool {
+        // SAFETY: as above.
+        let swapped = unsafe { exchange::swap(&self.place, TOP * 8, address(&self.own)) };
+        let Ok(taken) = swapped else { return false };
+        self.taken.store(taken, SeqCst);
+        true
+    }
+
+    #[inline(always)]
+    pub(crate) fn pop_at(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { exchange::pop(&self.place, TOP * 8, 0) }.is_ok()
     }
 }

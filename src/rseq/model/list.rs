@@ -64,7 +64,7 @@ pub(super) struct Part(NonNull<u8>);
 
 impl Part {
     /// Of the calling thread's CPU.
-    fn here(place: &Place) -> Option<Part> {
+    pub(super) fn here(place: &Place) -> Option<Part> {
         let cpu = script().cpu;
         let first = NonNull::new(place.first())?;
         // SAFETY: the callers' promise: within the bound there is a part.

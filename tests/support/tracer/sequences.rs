@@ -1,13 +1,14 @@
 //! The sequences that are traced.
 
-use super::arena::Arena;
 use super::arena::Place::{self, Bell, Head, InLeaf, InList, InPart, Slot, Word};
+use super::arena::{Arena, Part};
 use super::leaves::Read;
 use super::lists::Act;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use stillpoint::rseq::area::thread_area;
+use stillpoint::rseq::change::{self, Change};
 use stillpoint::rseq::part;
 use stillpoint::rseq::reader::{Mark, enter, leave, leave_here};
 use stillpoint::rseq::ring::{self, Record};
@@ -31,6 +32,11 @@ const fn on_list(name: &'static str, act: Act, attempt: extern "C" fn(&Arena) ->
     Sequence { name, attempt, commits_to: InList(act), follows_phase: false }
 }
 
+/// Of one that publishes by a position in a CPU's part.
+const fn on_head(name: &'static str, attempt: extern "C" fn(&Arena) -> bool) -> Sequence {
+    Sequence { name, attempt, commits_to: Head, follows_phase: false }
+}
+
 /// Of one that is a whole read.
 const fn leaf(name: &'static str, read: Read, attempt: extern "C" fn(&Arena) -> bool) -> Sequence {
     Sequence { name, attempt, commits_to: InLeaf(read), follows_phase: false }
@@ -41,7 +47,7 @@ const fn calls(name: &'static str, attempt: extern "C" fn(&Arena) -> bool) -> Se
     Sequence { name, attempt, commits_to: Bell, follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 27] = [
+pub(crate) const SEQUENCES: [Sequence; 32] = [
     leaf("leaf_1", Read::Copy(1), attempt_read::<1>),
     leaf("leaf_2", Read::Copy(2), attempt_read::<2>),
     leaf("leaf_4", Read::Copy(4), attempt_read::<4>),
@@ -59,6 +65,11 @@ pub(crate) const SEQUENCES: [Sequence; 27] = [
     on_list("stack_take", Act::Take, attempt_take),
     on_list("cache_push", Act::PushItem, attempt_push_item),
     on_list("cache_pop", Act::PopItem, attempt_pop_item),
+    on_list("exchange_swap", Act::Swap, attempt_swap),
+    on_list("exchange_pop", Act::PopAt, attempt_pop_at),
+    on_head("change_commit", attempt_change),
+    on_head("change_store", attempt_change_and_store),
+    on_head("change_copy", attempt_change_and_copy),
     Sequence { name: "slot_claim", attempt: attempt_claim, commits_to: Slot, follows_phase: true },
     Sequence {
         name: "reader_enter",
@@ -160,6 +171,16 @@ extern "C" fn attempt_pop_item(arena: &Arena) -> bool {
 }
 
 #[inline(never)]
+extern "C" fn attempt_swap(arena: &Arena) -> bool {
+    arena.lists.swap()
+}
+
+#[inline(never)]
+extern "C" fn attempt_pop_at(arena: &Arena) -> bool {
+    arena.lists.pop_at()
+}
+
+#[inline(never)]
 extern "C" fn attempt_enter(arena: &Arena) -> bool {
     // SAFETY: the gate describes the arena's lines, which stay mapped.
     unsafe { enter(&arena.gate) }.is_some()
@@ -220,6 +241,48 @@ extern "C" fn attempt_copy(arena: &Arena) -> bool {
     let done = unsafe { ring::copy(cpu, &part.0[0], count, count + 1, &record[0], &what) };
     if done {
         arena.check(record, [7, 8, 9, 10, 11, 12]);
+    }
+    done
+}
+
+/// What counts on from `count`, with another word of the part that stays 0.
+fn counts(part: &Part, cpu: u32, count: u64) -> Change<'_> {
+    let [word, .., also] = &part.0;
+    Change { cpu, word, old: count, new: count + 1, also, is: 0 }
+}
+
+#[inline(never)]
+extern "C" fn attempt_change(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    let part = &arena.parts[cpu as usize];
+    // SAFETY: a head of that CPU, to which only sequences on it store, and the adversary.
+    unsafe { change::commit(&counts(part, cpu, part.0[0].load(SeqCst))) }
+}
+
+#[inline(never)]
+extern "C" fn attempt_change_and_store(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    let part = &arena.parts[cpu as usize];
+    let count = part.0[0].load(SeqCst);
+    let record = part.record(count);
+    // SAFETY: as above.
+    let done = unsafe { change::store(&counts(part, cpu, count), &record[0], 7) };
+    if done {
+        arena.check(&record[..1], [7]);
+    }
+    done
+}
+
+#[inline(never)]
+extern "C" fn attempt_change_and_copy(arena: &Arena) -> bool {
+    let cpu = cpu_before();
+    let part = &arena.parts[cpu as usize];
+    let count = part.0[0].load(SeqCst);
+    let record = part.record(count);
+    // SAFETY: as above; two words are enough to go round.
+    let done = unsafe { change::copy(&counts(part, cpu, count), &record[..2], &[7, 8]) };
+    if done {
+        arena.check(&record[..2], [7, 8]);
     }
     done
 }

@@ -74,6 +74,7 @@ const TESTS: &[&str] = &[
     "stack",
     "pool",
     "remote",
+    "floor",
     "ring",
     "service",
     "fork",

@@ -208,7 +208,9 @@ fn service() -> Step {
 
 /// Per-CPU data.
 fn percpu() -> Vec<Step> {
-    ["percpu_stress", "stack", "pool", "remote", "ring"].map(|program| step(program, "")).into()
+    ["percpu_stress", "stack", "pool", "remote", "floor", "ring"]
+        .map(|program| step(program, ""))
+        .into()
 }
 
 /// What takes long elsewhere too, but not here.
@@ -260,6 +262,7 @@ fn hotplug() -> Vec<Step> {
         step("stack", "conservation"),
         step("pool", "no_memory_has_two_owners ten_thousand_threads"),
         step("remote", "no_number_is_had_twice"),
+        step("floor", "no_number_is_had_twice"),
         step("ring", "each_record_once_or_counted"),
     ]);
     steps.extend(more.into_iter().map(|step| step.with("hotplug")));

@@ -1,0 +1,51 @@
+//! The stress test of the unsafe floor finds what it is for: see `stack.rs`.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+#[path = "../../tests/support/floor_stress.rs"]
+mod stress;
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use stillpoint::mutant::Mutant;
+use support::{caught_on_rseq, outcome, watch};
+
+fn stressed(time: Duration, patience: Duration) -> u64 {
+    watch(patience, || stress::OPERATIONS.load(Ordering::Relaxed));
+    let report = stress::run(time);
+    println!("{report:?}");
+    assert_ne!(report.operations, 0);
+    report.violations
+}
+
+#[test]
+fn no_broadcast() {
+    caught_on_rseq("no_broadcast", Mutant::NoBroadcast, stressed);
+}
+
+#[test]
+fn no_stop() {
+    caught_on_rseq("no_stop", Mutant::NoStop, stressed);
+}
+
+#[test]
+fn stage_outside_section() {
+    caught_on_rseq("stage_outside_section", Mutant::StageOutsideSection, stressed);
+}
+
+#[test]
+fn taken_outside_section() {
+    caught_on_rseq("taken_outside_section", Mutant::TakenOutsideSection, stressed);
+}
+
+#[test]
+fn next_outside_section() {
+    caught_on_rseq("next_outside_section", Mutant::NextOutsideSection, stressed);
+}
+
+/// Nothing is found where nothing is broken.
+#[test]
+fn none() {
+    assert!(outcome("none", Mutant::None, stressed).success());
+}
