@@ -169,6 +169,12 @@ impl LastBuffer {
     }
 }
 
+impl Default for LastBuffer {
+    fn default() -> LastBuffer {
+        LastBuffer::new()
+    }
+}
+
 impl Drop for LastBuffer {
     fn drop(&mut self) {
         for part in self.words.iter() {
