@@ -5,6 +5,9 @@
  * Every name carries the crate's version, so that two incompatible versions of the crate
  * can stand in one program.
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <link.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,5 +59,36 @@ HIDDEN void *NAME(thread_pointer)(void)
 	return self;
 #else
 	return __builtin_thread_pointer();
+#endif
+}
+
+#if defined(__GLIBC__)
+/* Absent from static programs, and in a library of its own before glibc 2.34. */
+#pragma weak dladdr1
+#pragma weak dlopen
+#pragma weak dlclose
+#endif
+
+/*
+ * Keeps the shared object that contains this code from being unloaded: threads' areas point to
+ * descriptors in it, or lie in its thread-local storage.  Nothing happens in a program, whose name
+ * is empty, and with musl, which unloads nothing.  The loader knows the name: no file is opened.
+ */
+HIDDEN void NAME(stay_loaded)(void)
+{
+#if defined(__GLIBC__)
+	Dl_info info;
+	struct link_map *object = NULL;
+	void *handle;
+
+	if (!dladdr1 || !dlopen || !dlclose)
+		return;
+	if (!dladdr1((void *)NAME(stay_loaded), &info, (void **)&object, RTLD_DL_LINKMAP))
+		return;
+	if (!object || !object->l_name || !object->l_name[0])
+		return;
+	handle = dlopen(object->l_name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	if (handle)
+		dlclose(handle);
 #endif
 }

@@ -1,0 +1,27 @@
+"""Steps `subject enter` through each attempt, by the command in $RSEQ_STEP."""
+
+import os
+
+import gdb
+
+command = os.environ["RSEQ_STEP"]
+gdb.execute("set pagination off")
+gdb.execute("set confirm off")
+gdb.execute("set language c")
+gdb.execute("break *subject_enter")
+gdb.execute("run")
+gdb.execute("info rseq")
+steps = attempts = 0
+while gdb.selected_thread() is not None:
+    attempts += 1
+    frame = gdb.newest_frame()
+    while frame.type() == gdb.INLINE_FRAME:
+        frame = frame.older()
+    back = int(frame.older().pc())
+    while int(gdb.newest_frame().pc()) != back:
+        gdb.execute(command)
+        steps += 1
+        if steps > 100 * 1000:
+            raise gdb.GdbError("steps for ever")
+    gdb.execute("continue")
+print("%d attempts, %d steps of %s" % (attempts, steps, command))
