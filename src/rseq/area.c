@@ -22,16 +22,18 @@ extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 
 /*
- * The area we register where libc registers none.  128 bytes at 128: room for the kernel's
- * structure to grow to the next power of two after the 64 that Linux 7 asks for.
+ * The area we register where libc registers none.  64 bytes at 64: what Linux 7 asks for.  A larger
+ * alignment would be room to grow, but glibc then refuses to load a shared object with this code into
+ * a program ("cannot allocate memory in static TLS block").  A kernel that asks for more gets the
+ * original 32 bytes.
  * cpu_id starts as RSEQ_CPU_ID_UNINITIALIZED, so that an unregistered thread fails every
  * bounds check.
  */
 struct area {
 	uint32_t cpu_id_start;
 	uint32_t cpu_id;
-	uint8_t rest[120];
-} __attribute__((aligned(128)));
+	uint8_t rest[56];
+} __attribute__((aligned(64)));
 
 THREAD_LOCAL struct area NAME(area) = { .cpu_id = (uint32_t)-1 };
 

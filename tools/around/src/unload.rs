@@ -90,7 +90,11 @@ impl Object {
         let name = CString::new(path.as_os_str().as_bytes())?;
         // SAFETY: our own object, whose constructors may run here.
         let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
-        ensure!(!handle.is_null(), "{} does not open", path.display());
+        if handle.is_null() {
+            // SAFETY: the error of the call that just failed: a C string, until the next call.
+            let why = unsafe { std::ffi::CStr::from_ptr(libc::dlerror()) };
+            bail!("it does not open: {}", why.to_string_lossy());
+        }
         let symbol = |name: &std::ffi::CStr| {
             // SAFETY: a live handle.
             let found = unsafe { libc::dlsym(handle, name.as_ptr()) };
@@ -133,58 +137,62 @@ pub(crate) fn open_and_close(path: &Path) -> Result<()> {
 /// How many threads had a descriptor planted when the object had been closed.
 fn one_round(object: &Object, round: u64) -> Result<usize> {
     let (ready, closed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                scope.spawn(|| {
-                    (object.read)(1000);
-                    let area = (object.area)();
-                    ready.fetch_add(1, SeqCst);
-                    // In sections until it is closed, or nearly: nobody sleeps, since a thread that
-                    // was switched out and came back has nothing planted. The last calls race with
-                    // the closing as callers must not; so all stop calling first.
-                    while ready.load(SeqCst) < THREADS {
-                        (object.read)(10);
-                    }
-                    (object.read)(1);
-                    ready.fetch_add(1, SeqCst);
-                    while !closed.load(SeqCst) {
-                        std::hint::spin_loop();
-                    }
-                    let planted = planted(area);
-                    let mapped = is_mapped(planted)?;
-                    preempted();
-                    ensure!(mapped, "{planted:#x} is planted, and not mapped any more");
-                    Ok(planted != 0)
-                })
-            })
-            .collect();
-        while ready.load(SeqCst) < 2 * THREADS {
+    let areas: [AtomicUsize; THREADS] = Default::default();
+    let come = |number: usize| {
+        while ready.load(SeqCst) < number {
             std::hint::spin_loop();
         }
+    };
+    std::thread::scope(|scope| {
+        for area in &areas {
+            scope.spawn(|| {
+                (object.read)(1000);
+                area.store((object.area)() as usize, SeqCst);
+                ready.fetch_add(1, SeqCst);
+                while ready.load(SeqCst) < THREADS + 1 {
+                    (object.read)(10);
+                }
+                // The last call: whoever closes an object must know that nobody is in it. From here
+                // on nobody sleeps. Those that lose their CPU keep what they planted until they are
+                // back.
+                (object.read)(1);
+                ready.fetch_add(1, SeqCst);
+                while !closed.load(SeqCst) {
+                    std::hint::spin_loop();
+                }
+                preempted();
+            });
+        }
+        come(THREADS);
+        // So the reclaimer works, or waits, when it is closed. A broadcast clears what is planted:
+        // none comes later.
         (object.update)(round);
+        ready.fetch_add(1, SeqCst);
+        come(2 * THREADS + 1);
         // SAFETY: opened once in this round; nobody calls its functions any more.
         let answer = unsafe { libc::dlclose(object.handle) };
+        let planted: Vec<u64> = areas.iter().map(|area| planted(area.load(SeqCst))).collect();
+        let maps = maps();
         closed.store(true, SeqCst);
-        let mut count = 0;
-        for thread in threads {
-            count += usize::from(thread.join().map_err(|_| anyhow::anyhow!("a panic"))??);
-        }
         ensure!(answer == 0, "it does not close");
+        let maps = maps?;
+        for address in planted.iter().filter(|&&address| address != 0) {
+            ensure!(is_mapped(&maps, *address)?, "{address:#x} is planted, and not mapped any more");
+        }
         // Threads that come later inherit nothing.
-        std::thread::spawn(preempted).join().map_err(|_| anyhow::anyhow!("a panic"))?;
-        Ok(count)
+        scope.spawn(preempted);
+        Ok(planted.iter().filter(|&&address| address != 0).count())
     })
 }
 
 /// What an area's `rseq_cs` says.
-fn planted(area: *const c_void) -> u64 {
-    if area.is_null() {
+fn planted(area: usize) -> u64 {
+    if area == 0 {
         return 0;
     }
-    // SAFETY: the calling thread's area, in static thread-local storage, which stays mapped for as
-    // long as the thread lives, whether or not the object is there.
-    unsafe { area.byte_add(8).cast::<u64>().read_volatile() }
+    // SAFETY: the area of a thread that lives, in static thread-local storage, which stays mapped for
+    // as long as the thread lives, whether or not the object is there; an aligned word.
+    unsafe { ((area + 8) as *const u64).read_volatile() }
 }
 
 /// Is switched out and back in: then the kernel looks at the descriptor.
@@ -204,9 +212,9 @@ fn maps() -> Result<Vec<String>> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-/// True of 0, and of an address in some mapping.
-fn is_mapped(address: u64) -> Result<bool> {
-    for line in maps()? {
+/// True if some mapping has that address.
+fn is_mapped(maps: &[String], address: u64) -> Result<bool> {
+    for line in maps {
         let range = line.split_whitespace().next().context("an empty line")?;
         let (from, to) = range.split_once('-').context("no range")?;
         let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
@@ -214,5 +222,5 @@ fn is_mapped(address: u64) -> Result<bool> {
             return Ok(true);
         }
     }
-    Ok(address == 0)
+    Ok(false)
 }
