@@ -22,15 +22,23 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds a package, optimised, where everything of this workspace is built; gives the folder.
 pub(crate) fn release(package: &str) -> Result<PathBuf> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(directory) => PathBuf::from(directory),
-        None => root().join("target"),
-    };
-    // For gdb, which wants to know lines. The optimised code is the same.
-    let debug = ["--config", "profile.release.debug=1"];
+    build(package, &target(), &[])
+}
+
+/// Builds what is debugged, with lines, beside all else. The code is the same.
+pub(crate) fn subject() -> Result<PathBuf> {
+    let lines = ["--config", "profile.release.debug=1"];
+    Ok(build("subject", &target().join("around/lines"), &lines)?.join("subject"))
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn build(package: &str, target: &Path, more: &[&str]) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--package", package]).args(debug);
-    finish(command.arg("--target-dir").arg(&target), package)?;
+    command.args(["build", "--quiet", "--release", "--package", package]).args(more);
+    finish(command.arg("--target-dir").arg(target), package)?;
     Ok(target.join("release"))
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const SECONDS: &str = "8";
+const SECONDS: &str = "6";
 
 pub(crate) fn check(work: &Path, command: Option<&str>) -> Result<()> {
     // SAFETY: no memory is involved.
@@ -31,7 +31,7 @@ pub(crate) fn check(work: &Path, command: Option<&str>) -> Result<()> {
         Ok(_) => {}
     }
     let torture = cargo::release("torture")?.join("torture");
-    let program = cargo::release("subject")?.join("subject");
+    let program = cargo::subject()?;
     cycle(&criu, work, "stress", Command::new(&program).args(["stress", SECONDS]))?;
     for tier in ["rseq", "membarrier"] {
         let mut command = Command::new(&torture);
@@ -68,7 +68,7 @@ fn cycle(criu: &Criu, work: &Path, name: &str, program: &mut Command) -> Result<
     let pid = child.id();
     let mut tasks = 0;
     for round in 0..2 {
-        std::thread::sleep(Duration::from_millis(2500));
+        std::thread::sleep(Duration::from_millis(1500));
         tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
             .with_context(|| process::read(&log).unwrap_or_default())?
             .count();

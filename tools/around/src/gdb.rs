@@ -24,7 +24,7 @@ pub(crate) fn check(work: &Path) -> Result<()> {
     if !python.output.contains("python") {
         return absent("this gdb was built without Python");
     }
-    let program = cargo::release("subject")?.join("subject");
+    let program = cargo::subject()?;
     let alone = process::run(Command::new(&program).args(["enter", "1"]), &log, PATIENCE)?;
     if !alone.good("subject")?.contains("registered true") {
         return absent("rseq is not registered");

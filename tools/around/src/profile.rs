@@ -46,7 +46,7 @@ pub(crate) fn perf(work: &Path) -> Result<()> {
 /// Without rseq, the process is one tier lower, and says why.
 pub(crate) fn valgrind() -> Result<()> {
     need("valgrind")?;
-    let program = cargo::release("subject")?.join("subject");
+    let program = cargo::subject()?;
     let log = program.with_extension("valgrind");
     for tier in ["", "fence"] {
         let mut valgrind = Command::new("valgrind");
@@ -67,7 +67,7 @@ pub(crate) fn valgrind() -> Result<()> {
 /// Recorded and replayed, the program does the same.
 pub(crate) fn rr(work: &Path) -> Result<()> {
     need("rr")?;
-    let program = cargo::release("subject")?.join("subject");
+    let program = cargo::subject()?;
     let (trace, log) = (work.join("rr-trace"), work.join("rr.log"));
     let _ = std::fs::remove_dir_all(&trace);
     let mut record = Command::new("rr");
