@@ -169,7 +169,7 @@ fn collected(work: &Path) -> Result<()> {
     let _ = std::fs::remove_dir_all(&copy);
     std::fs::create_dir_all(&copy)?;
     let mut cp = Command::new("cp");
-    cp.current_dir(cargo::root()).args(["-r", "src", "asm", "build.rs", "Cargo.lock"]).arg(&copy);
+    cp.current_dir(cargo::root()).args(["-r", "src", "asm", "build.rs", "Cargo.lock", "README.md"]).arg(&copy);
     cargo::finish(&mut cp, "a copy")?;
     std::fs::copy(
         cargo::root().join("tools/around/subject/src/main.rs"),

@@ -94,7 +94,7 @@ fn cycle(criu: &Criu, work: &Path, name: &str, program: &mut Command) -> Result<
     let output = process::read(&log)?;
     let good = match name {
         "stress" => output.contains(" 0 torn or freed") && even(&output),
-        _ => output.contains("clean") && !output.contains("violation"),
+        _ => output.contains("clean: no violation"),
     };
     ensure!(good, "{name}: {output}");
     let last = output.lines().last().unwrap_or_default();
