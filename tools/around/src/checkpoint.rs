@@ -7,9 +7,9 @@
 use crate::cargo;
 use crate::process::{self, absent};
 use anyhow::{Context, Result, ensure};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,10 +64,12 @@ fn cycle(criu: &Criu, work: &Path, name: &str, program: &mut Command) -> Result<
             Ok(())
         });
     }
-    let mut child = process::start(program, &log)?;
-    let pid = child.id();
+    // What is restored is nobody's child when CRIU has ended: it becomes ours, so that we can wait.
+    // SAFETY: no memory is involved.
+    ensure!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } == 0, "no subreaper");
+    let pid = process::start(program, &log)?.id();
     let mut tasks = 0;
-    for round in 0..2 {
+    for _ in 0..2 {
         std::thread::sleep(Duration::from_millis(1500));
         tasks = std::fs::read_dir(format!("/proc/{pid}/task"))
             .with_context(|| process::read(&log).unwrap_or_default())?
@@ -77,26 +79,20 @@ fn cycle(criu: &Criu, work: &Path, name: &str, program: &mut Command) -> Result<
         dump.args(["-v2", "-o", "dump.log", "-t", &pid.to_string(), "-D"]).arg(&images);
         let outcome = process::run(&mut dump, &work.join("criu.log"), PATIENCE);
         told(outcome, &images, "dump.log")?;
-        if round == 0 {
-            child.wait()?;
-        }
+        // CRIU has killed it. Its number is free only then.
+        wait(pid).with_context(|| "after the dump")?;
         let mut restore = criu.command("restore");
         restore.args(["-v2", "-o", "restore.log", "--restore-detached", "-D"]).arg(&images);
         let outcome = process::run(&mut restore, &work.join("criu.log"), PATIENCE);
         told(outcome, &images, "restore.log")?;
     }
-    // It is nobody's child that we know: its end is when it is gone, and its log says how.
-    let until = Instant::now() + PATIENCE;
-    while alive(pid) {
-        ensure!(Instant::now() < until, "it does not end:\n{}", process::read(&log)?);
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let status = wait(pid)?;
     let output = process::read(&log)?;
     let good = match name {
         "stress" => output.contains(" 0 torn or freed") && even(&output),
         _ => output.contains("clean: no violation"),
     };
-    ensure!(good, "{name}: {output}");
+    ensure!(good && status.success(), "{name}: {status}: {output}");
     let last = output.lines().last().unwrap_or_default();
     println!("criu, {name}: {tasks} threads, twice to disk and back, well: {}", last.trim());
     Ok(())
@@ -127,8 +123,18 @@ fn told(outcome: Result<process::Outcome>, images: &Path, log: &str) -> Result<(
     Ok(())
 }
 
-/// True if it runs: the dead may wait for a parent that does not look.
-fn alive(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X']))
+/// How a child of ours ended.
+fn wait(pid: u32) -> Result<ExitStatus> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` lives.
+        match unsafe { libc::waitpid(pid.cast_signed(), &mut status, libc::WNOHANG) } {
+            0 => {}
+            -1 => return Err(std::io::Error::last_os_error().into()),
+            _ => return Ok(ExitStatus::from_raw(status)),
+        }
+        ensure!(Instant::now() < until, "it does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
