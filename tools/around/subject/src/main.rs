@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::S
 use std::time::{Duration, Instant};
 use stillpoint::percpu::Counter;
 use stillpoint::rcu::{self, RcuCell};
-use stillpoint::rseq::area::ensure_registered;
+use stillpoint::rseq::area::{ensure_registered, thread_area};
 use stillpoint::rseq::reader::{Gate, Line, enter};
 
 fn main() -> ExitCode {
@@ -52,6 +52,7 @@ fn stress(time: Duration) -> bool {
     const READERS: usize = 4;
     let (stop, torn, own) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let mut updates = 0;
+    let known = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..READERS {
             scope.spawn(|| {
@@ -72,6 +73,7 @@ fn stress(time: Duration) -> bool {
                     }
                 }
                 own.fetch_add(reads, SeqCst);
+                known.fetch_add(u32::from(known_to_the_kernel()), SeqCst);
             });
         }
         let until = Instant::now() + time;
@@ -88,8 +90,27 @@ fn stress(time: Duration) -> bool {
     let (reads, counted) = (own.load(SeqCst), COUNTED.sum());
     let torn = torn.load(SeqCst);
     println!("{}", stillpoint::machine());
+    println!("{known:?} of {READERS} readers are registered");
     println!("{reads} reads, {counted} counted, {updates} updates, {torn} torn or freed");
     torn == 0 && i128::from(reads) == i128::from(counted) && reads > 0 && updates > 0
+}
+
+/// True if the calling thread's area is registered, by the kernel's own word: registering it again
+/// is refused. An area alone can look alive when nobody looks after it.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn known_to_the_kernel() -> bool {
+    const SIGNATURE: u32 = if cfg!(target_arch = "x86_64") { 0x5305_3053 } else { 0xd428_bc00 };
+    let Ok(area) = stillpoint::machine().registration() else { return false };
+    // SAFETY: this thread's area, of that length, in static thread-local storage.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_rseq, thread_area(), area.length, 0, SIGNATURE) };
+    answer == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EBUSY)
+}
+
+/// No sections here.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn known_to_the_kernel() -> bool {
+    false
 }
 
 /// Not inlined, and named: a debugger stops here.
