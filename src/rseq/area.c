@@ -22,10 +22,10 @@ extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 
 /*
- * The area we register where libc registers none.  64 bytes at 64: what Linux 7 asks for.  A larger
- * alignment would be room to grow, but glibc then refuses to load a shared object with this code into
- * a program ("cannot allocate memory in static TLS block").  A kernel that asks for more gets the
- * original 32 bytes.
+ * The area we register where libc registers none.  64 bytes at 64: what Linux 7 asks for.  A
+ * larger alignment would be room to grow, but glibc then refuses to load a shared object with this
+ * code into a program ("cannot allocate memory in static TLS block").  A kernel that asks for more
+ * gets the original 32 bytes.
  * cpu_id starts as RSEQ_CPU_ID_UNINITIALIZED, so that an unregistered thread fails every
  * bounds check.
  */

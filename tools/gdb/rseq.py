@@ -252,7 +252,7 @@ class Next(gdb.Command):
 
 
 class Area(gdb.Command):
-    """This thread's struct rseq. An argument is its address, where the C library did not register."""
+    """This thread's struct rseq. An argument is its address, where libc did not register it."""
 
     def __init__(self):
         super().__init__("rseq-area", gdb.COMMAND_DATA)

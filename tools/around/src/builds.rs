@@ -162,14 +162,16 @@ fn spoilt(kept: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The library without the `.reloc` lines that keep the arrays where the linker collects what nobody
-/// refers to.
+/// The library without the `.reloc` lines that keep the arrays where the linker collects what
+/// nobody refers to.
 fn collected(work: &Path) -> Result<()> {
     let copy = work.join("collected");
     let _ = std::fs::remove_dir_all(&copy);
     std::fs::create_dir_all(&copy)?;
     let mut cp = Command::new("cp");
-    cp.current_dir(cargo::root()).args(["-r", "src", "asm", "build.rs", "Cargo.lock", "README.md"]).arg(&copy);
+    cp.current_dir(cargo::root())
+        .args(["-r", "src", "asm", "build.rs", "Cargo.lock", "README.md"])
+        .arg(&copy);
     cargo::finish(&mut cp, "a copy")?;
     std::fs::copy(
         cargo::root().join("tools/around/subject/src/main.rs"),

@@ -1,7 +1,7 @@
 //! CRIU: a torture run is written to disk in the midst of it, ends, is restored, and goes on.
 //!
-//! Torture's clocks run on while it is on disk, so it is restored at once. It must end by itself, with
-//! 0. CRIU moves a thread that is inside a section to its abort landing, and registers each
+//! Torture's clocks run on while it is on disk, so it is restored at once. It must end by itself,
+//! with 0. CRIU moves a thread that is inside a section to its abort landing, and registers each
 //! thread's area again.
 
 use crate::cargo;

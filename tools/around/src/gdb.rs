@@ -33,13 +33,20 @@ pub(crate) fn check(work: &Path) -> Result<()> {
     let faults = audit(&image);
     ensure!(faults.is_empty(), "{faults:#?}");
 
-    let [plain, ours] = ["stepi", "rseq-stepi"].map(|step| -> Result<u32> {
+    let runs: [&[(&str, &str)]; 3] = [
+        &[("RSEQ_STEP", "stepi")],
+        &[("RSEQ_STEP", "rseq-stepi")],
+        &[("RSEQ_STEP", "rseq-stepi"), ("RSEQ_BREAK", "inside")],
+    ];
+    let [plain, ours, beside] = runs.map(|variables| -> Result<u32> {
+        let step = variables[0].1;
         let arguments = ["enter", &ATTEMPTS.to_string()];
-        let output = script(work, "enter.py", &program, &arguments, &[("RSEQ_STEP", step)])?;
+        let output = script(work, "enter.py", &program, &arguments, variables)?;
         knows_all(&output, &image)?;
         let line = output.lines().find(|line| line.starts_with("registered true"));
         let line = line.with_context(|| output.clone())?;
-        println!("{step}: {line}");
+        let with = if variables.len() > 1 { ", breakpoints inside" } else { "" };
+        println!("{step}{with}: {line}");
         // The program has compared what it was told with what was counted.
         let counted = line.rsplit(' ').next().context("no count")?.parse()?;
         if step == "rseq-stepi" {
@@ -48,9 +55,11 @@ pub(crate) fn check(work: &Path) -> Result<()> {
         }
         Ok(counted)
     });
-    let (plain, ours) = (plain?, ours?);
+    let plain = plain?;
     ensure!(plain == 0, "{plain} sections ended, step by step");
-    ensure!(ours >= ATTEMPTS / 2, "only {ours} of {ATTEMPTS} sections ended");
+    for ended in [ours?, beside?] {
+        ensure!(ended >= ATTEMPTS / 2, "only {ended} of {ATTEMPTS} sections ended");
+    }
 
     lines(work, &program)
 }

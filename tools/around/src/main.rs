@@ -22,7 +22,7 @@ use process::Absent;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Runs the library under debuggers, profilers and checkpoints, unloads it, and builds it every way.
+/// Runs the library under debuggers, profilers and checkpoints, unloads it, builds it every way.
 #[derive(Debug, Parser)]
 #[command(name = "around")]
 struct Options {

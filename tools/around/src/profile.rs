@@ -9,8 +9,8 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Samples by a software clock interrupt a torture run some thousand times a second, on each CPU: each
-/// sample aborts no section by itself, and whatever it does, the run must be clean.
+/// Samples by a software clock interrupt a torture run some thousand times a second, on each CPU.
+/// Whatever that does to its sections, the run must be clean.
 pub(crate) fn perf(work: &Path) -> Result<()> {
     need("perf")?;
     let (data, log) = (work.join("perf.data"), work.join("perf.log"));
@@ -56,9 +56,8 @@ pub(crate) fn valgrind() -> Result<()> {
         valgrind.arg(&program);
         valgrind.args(["stress", "1"]).env("STILLPOINT_TIER", tier);
         let output = process::run(&mut valgrind, &log, PATIENCE)?.good("stress under valgrind")?;
-        let lines = ["tier: ", "reason: "].map(|start| {
-            output.lines().find(|line| line.starts_with(start)).unwrap_or_default()
-        });
+        let lines = ["tier: ", "reason: "]
+            .map(|start| output.lines().find(|line| line.starts_with(start)).unwrap_or_default());
         println!("valgrind, STILLPOINT_TIER={tier:?}: {}", lines.join("; "));
         let expected = if tier.is_empty() { "tier: membarrier" } else { "tier: fence" };
         ensure!(lines[0] == expected, "{output}");

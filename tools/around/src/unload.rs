@@ -1,8 +1,8 @@
 //! A shared object that contains the library is opened, used by many threads, and closed. Whatever
 //! the threads' areas point to must still be mapped, and nobody may die of it.
 //!
-//! The object pins itself, `src/rseq/pin.rs`. That the check sees an object that does not is shown by
-//! a preloaded `dlopen` that refuses to pin.
+//! The object pins itself, `src/rseq/pin.rs`. That the check sees an object that does not is shown
+//! by a preloaded `dlopen` that refuses to pin.
 
 use crate::process::{self, Outcome, absent};
 use crate::{cargo, process::need};
@@ -177,7 +177,10 @@ fn one_round(object: &Object, round: u64) -> Result<usize> {
         ensure!(answer == 0, "it does not close");
         let maps = maps?;
         for address in planted.iter().filter(|&&address| address != 0) {
-            ensure!(is_mapped(&maps, *address)?, "{address:#x} is planted, and not mapped any more");
+            ensure!(
+                is_mapped(&maps, *address)?,
+                "{address:#x} is planted, and not mapped any more"
+            );
         }
         // Threads that come later inherit nothing.
         scope.spawn(preempted);
@@ -190,8 +193,8 @@ fn planted(area: usize) -> u64 {
     if area == 0 {
         return 0;
     }
-    // SAFETY: the area of a thread that lives, in static thread-local storage, which stays mapped for
-    // as long as the thread lives, whether or not the object is there; an aligned word.
+    // SAFETY: the area of a thread that lives, in static thread-local storage, which stays mapped
+    // for as long as the thread lives, whether or not the object is there; an aligned word.
     unsafe { ((area + 8) as *const u64).read_volatile() }
 }
 

@@ -102,8 +102,7 @@ fn known_to_the_kernel() -> bool {
     const SIGNATURE: u32 = if cfg!(target_arch = "x86_64") { 0x5305_3053 } else { 0xd428_bc00 };
     let Ok(area) = stillpoint::machine().registration() else { return false };
     // SAFETY: this thread's area, of that length, in static thread-local storage.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_rseq, thread_area(), area.length, 0, SIGNATURE) };
+    let answer = unsafe { libc::syscall(libc::SYS_rseq, thread_area(), area.length, 0, SIGNATURE) };
     answer == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EBUSY)
 }
 
@@ -124,8 +123,10 @@ extern "C" fn subject_enter(gate: &Gate) -> bool {
 fn enter_often(times: u32) -> bool {
     let slots = stillpoint::machine().slots() as usize;
     let mut lines: Vec<Line> = (0..=slots).map(|_| Line::default()).collect();
-    let gate =
-        Gate { phase: AtomicPtr::new(&mut lines[1].phases[0]), slots: AtomicU32::new(slots as u32) };
+    let gate = Gate {
+        phase: AtomicPtr::new(&mut lines[1].phases[0]),
+        slots: AtomicU32::new(slots as u32),
+    };
     let registered = ensure_registered();
     let told = (0..times).filter(|_| subject_enter(black_box(&gate))).count() as u64;
     let counted: u64 = lines.iter().map(|line| line.phases[0].entered.load(SeqCst)).sum();
