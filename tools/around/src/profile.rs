@@ -78,7 +78,7 @@ pub(crate) fn rr(work: &Path) -> Result<()> {
     let outcome = process::run(&mut record, &log, PATIENCE)?;
     let refusals = ["PerfCounters", "perf_event_open", "performance counter", "HW_"];
     if !outcome.status.success() && refusals.iter().any(|r| outcome.output.contains(r)) {
-        return absent(format!("rr: {}", first_line(&outcome.output)));
+        return absent(first_line(&outcome.output));
     }
     let recorded = outcome.good("rr record")?;
     let mut replay = Command::new("rr");
