@@ -176,6 +176,8 @@ pub(crate) fn masked(f: impl FnOnce()) {
 #[unsafe(link_section = ".init_array.00099")]
 static EARLY: extern "C" fn() = {
     extern "C" fn early() {
+        #[cfg(stillpoint_sections)]
+        crate::rseq::pin::stay_loaded();
         decision();
     }
     early

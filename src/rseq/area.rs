@@ -201,7 +201,7 @@ mod native {
     use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
 
     /// Size and alignment of our own area.
-    const OWN_ROOM: u32 = 128;
+    const OWN_ROOM: u32 = 64;
 
     macro_rules! c_name {
         ($name:literal) => {

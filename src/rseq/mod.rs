@@ -30,7 +30,7 @@
 //!
 //! The kernel reads a thread's descriptor whenever it comes back from a preemption or a signal,
 //! long after the section: a shared object with sequences must not be unloaded while threads live
-//! that ran them (link it with `-z nodelete`).
+//! that ran them. `pin.rs` sees to it where glibc is the C library.
 //!
 //! What user space may write into the area: `rseq_cs`, by the prologue of a section, and the byte
 //! that asks for a longer time slice, where that was enabled. Nothing else, ever: newer kernels kill
@@ -59,6 +59,8 @@ pub use crate::machine::{FenceError, fence, fence_cpu};
 
 #[cfg(stillpoint_loom)]
 pub mod model;
+#[cfg(stillpoint_sections)]
+pub(crate) mod pin;
 #[cfg(stillpoint_sections)]
 pub(crate) mod probe;
 #[cfg(stillpoint_sections)]

@@ -73,7 +73,7 @@ impl Sketch {
         self.with_body(&[instruction, self.commit()].concat())
     }
 
-    /// inc qword ptr [rcx]; str x2, [x1]
+    /// `inc qword ptr [rcx]`; `str x2, [x1]`
     pub(crate) fn commit(&self) -> &'static [u8] {
         match self.arch {
             Arch::X86_64 => &[0x48, 0xff, 0x01],

@@ -24,3 +24,10 @@ pub extern "C" fn shared_object_update(seed: u64) {
     TABLE.store([seed; 4]);
     rcu::barrier();
 }
+
+/// The calling thread's area, for whoever asks what it says after this object was closed.
+#[unsafe(no_mangle)]
+pub extern "C" fn shared_object_area() -> *const std::ffi::c_void {
+    stillpoint::rseq::area::ensure_registered();
+    stillpoint::rseq::area::thread_area()
+}

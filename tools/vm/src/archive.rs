@@ -177,24 +177,62 @@ pub(crate) fn unpack(package: &Path, into: &Path, patterns: &[&str]) -> Result<(
     Ok(())
 }
 
-/// The command that runs herd7: only the newest suite has it, so it runs with that one's C library,
-/// by that one's loader.
+/// The command that runs herd7: only the newest suite has it.
 pub(crate) fn herd7(cache: &Path) -> Result<Vec<String>> {
+    let (root, mut command) =
+        newest(cache, "herd7", &["herdtools7", "libc6", "libgmp10"], "bin/herd7")?;
+    let share = root.join("usr/share/herdtools7/herd").display().to_string();
+    command.extend(["-set-libdir".to_owned(), share]);
+    Ok(command)
+}
+
+/// The command that runs CRIU: that of this release rejects newer kernels.
+pub(crate) fn criu(cache: &Path) -> Result<Vec<String>> {
+    const PACKAGES: &[&str] = &[
+        "criu",
+        "libbsd0",
+        "libc6",
+        "libffi8",
+        "libgmp10",
+        "libgnutls30t64",
+        "libhogweed6t64",
+        "libidn2-0",
+        "libjansson4",
+        "libmd0",
+        "libmnl0",
+        "libnet9",
+        "libnettle8t64",
+        "libnftables1",
+        "libnftnl11",
+        "libnl-3-200",
+        "libp11-kit0",
+        "libprotobuf-c1",
+        "libtasn1-6",
+        "libunistring5",
+        "libuuid1",
+        "libxtables12",
+    ];
+    let (_, command) = newest(cache, "criu", PACKAGES, "sbin/criu")?;
+    Ok(command)
+}
+
+/// A program of the newest suite. It runs with that one's C library, by that one's loader.
+fn newest(
+    cache: &Path,
+    name: &str,
+    packages: &[&str],
+    program: &str,
+) -> Result<(PathBuf, Vec<String>)> {
     let world = World::open(cache, "amd64", &["sid"])?;
-    let root = cache.join("unpacked/herd7");
-    for package in ["herdtools7", "libc6", "libgmp10"] {
+    let root = cache.join("unpacked").join(name);
+    for package in packages {
         unpack(&world.download(package)?, &root, &["./usr/*"])?;
     }
     let at = |path: &str| root.join("usr").join(path).display().to_string();
-    let libraries = "lib/x86_64-linux-gnu";
-    Ok(vec![
-        at(&format!("{libraries}/ld-linux-x86-64.so.2")),
-        "--library-path".to_owned(),
-        at(libraries),
-        at("bin/herd7"),
-        "-set-libdir".to_owned(),
-        at("share/herdtools7/herd"),
-    ])
+    let libraries = at("lib/x86_64-linux-gnu");
+    let loader = at("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+    let command = vec![loader, "--library-path".to_owned(), libraries, at(program)];
+    Ok((root, command))
 }
 
 /// Runs a command quietly; its words are in the error.

@@ -64,6 +64,8 @@ enum Verb {
     },
     /// Runs the litmus tests through herd7: the orderings under the architectures' formal models
     Litmus,
+    /// Fetches the newest CRIU, prints the command that runs it
+    Criu,
     /// Boots one machine for one program of the bundle, and prints all it says
     Boot(Single),
 }
@@ -194,6 +196,7 @@ fn work(options: &Options) -> Result<u8> {
         Verb::Build { arch, libc, programs } => run::build(options, *arch, *libc, programs),
         Verb::Report { file } => run::report(options, file),
         Verb::Litmus => run::litmus(options),
+        Verb::Criu => run::criu(options),
         Verb::Boot(single) => {
             let which = Which { verbose: true, ..Which::default() };
             run::run(options, &[single.row()], &which)

@@ -159,6 +159,24 @@ pub(crate) fn build(options: &Options, arch: Arch, libc: Libc, only: &[String]) 
     Ok(0)
 }
 
+/// Prints the command that runs CRIU. The exit code.
+pub(crate) fn criu(options: &Options) -> Result<u8> {
+    let cache = match ready(options)? {
+        Ok(cache) => cache,
+        Err(code) => return Ok(code),
+    };
+    match archive::criu(&cache) {
+        Ok(command) => {
+            println!("{}", command.join(" "));
+            Ok(0)
+        }
+        Err(why) => {
+            println!("SKIPPED CRIU: {why:#}");
+            Ok(77)
+        }
+    }
+}
+
 /// Runs the litmus tests. The exit code.
 pub(crate) fn litmus(options: &Options) -> Result<u8> {
     let cache = match ready(options)? {
