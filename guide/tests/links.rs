@@ -209,7 +209,7 @@ fn the_book_hangs_together() {
     assert!(guide >= 16, "only {guide} chapters were looked at");
 }
 
-/// A book of three pages, with which nothing is wrong, and changes after each of which something is.
+/// A book of three pages, with which nothing is wrong, and changes that break one thing each.
 #[test]
 fn what_is_wrong_is_noticed() {
     let pages = [
