@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example doctor`
 
-use stillpoint::rcu;
+use stillpoint::{Tier, rcu};
 
 fn main() {
     let machine = stillpoint::machine();
@@ -10,4 +10,7 @@ fn main() {
     let before = machine.broadcasts();
     rcu::synchronize();
     println!("one grace period: {} broadcast(s)", machine.broadcasts() - before);
+    if machine.tier() < Tier::Rseq {
+        println!("help: docs/guide/deployment.md says what each reason means, and what to allow");
+    }
 }

@@ -95,7 +95,8 @@ fn main() -> io::Result<()> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
     let listener = TcpListener::bind(address)?;
     handle_termination();
-    println!("listening on {}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    println!("listening on {address}: lines come back in upper case, Ctrl-C stops");
     let served = serve(&listener)?;
     println!(
         "stopped; {} connections, {} bytes",

@@ -1,4 +1,17 @@
 #![doc = include_str!("../README.md")]
+// Badges of features and targets, on docs.rs; not of what only our own models and tools choose.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    docsrs,
+    doc(auto_cfg(hide(
+        debug_assertions,
+        stillpoint_loom,
+        stillpoint_mutants,
+        stillpoint_sections,
+        stillpoint_sim,
+        stillpoint_tsan
+    )))
+)]
 #![cfg_attr(stillpoint_sim, allow(dead_code, unused_imports, reason = "only locks are simulated"))]
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(stillpoint_loom)))]

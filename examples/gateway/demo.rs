@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -43,6 +44,11 @@ impl Demo<'_> {
             table.host_count(),
         );
         say(&setting);
+        if let Some(others @ 1..) = others_running() {
+            say(format_args!(
+                "{others} threads of other programs want these CPUs: take the figures for noise"
+            ));
+        }
         let progress = Progress::new(self.length * 2 * self.locks.len() as u32);
         let requests = self.stage(Stage::Requests, &traffic, &progress).map_err(describe)?;
         let lookups = self.stage(Stage::Lookups, &traffic, &progress).map_err(describe)?;
@@ -97,6 +103,21 @@ impl Demo<'_> {
         }
         Ok(results)
     }
+}
+
+/// How many threads of others want a CPU, as far as the kernel tells: the median of some looks.
+/// Ours sleeps or looks, and is the only one yet.
+fn others_running() -> Option<usize> {
+    const LOOKS: usize = 9;
+    let look = |_| {
+        thread::sleep(Duration::from_millis(10));
+        let text = fs::read_to_string("/proc/loadavg").ok()?;
+        let (running, _) = text.split(' ').nth(3)?.split_once('/')?;
+        running.parse::<usize>().ok()?.checked_sub(1)
+    };
+    let mut looks = (0..LOOKS).map(look).collect::<Option<Vec<_>>>()?;
+    looks.sort_unstable();
+    looks.get(LOOKS / 2).copied()
 }
 
 /// A bar on a terminal, a line for each step elsewhere; on stderr, so that the
