@@ -308,7 +308,7 @@ fn a_forgotten_guard_is_sound() {
 /// The kernel's name of the calling thread.
 fn own_id() -> i64 {
     // SAFETY: gettid has no preconditions.
-    unsafe { libc::syscall(libc::SYS_gettid) }
+    unsafe { libc::gettid().into() }
 }
 
 /// True if the kernel says that this thread of ours sleeps.

@@ -51,6 +51,8 @@ pub mod word;
 pub mod model;
 #[cfg(stillpoint_sections)]
 pub(crate) mod probe;
+#[cfg(all(target_os = "linux", not(stillpoint_loom)))]
+pub(crate) mod quiet;
 #[cfg(stillpoint_sections)]
 mod section;
 
