@@ -20,6 +20,9 @@ pub(crate) use native::{cpu_id, hoisted_offset, hoisted_registration, settle};
 #[cfg(stillpoint_sections)]
 pub use native::{ensure_registered, thread_area};
 
+#[cfg(not(stillpoint_sections))]
+pub use absent::{ensure_registered, thread_area};
+
 /// Who registered the threads' areas.
 ///
 /// # Examples
@@ -183,6 +186,34 @@ pub(crate) fn feature_size(claimed: u32, kernel: u32) -> u32 {
             known => known.min(ORIGINAL_LENGTH),
         },
         longer => longer,
+    }
+}
+
+#[cfg(not(stillpoint_sections))]
+mod absent {
+    /// This target has no sequences: no thread is registered for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if stillpoint::rseq::area::ensure_registered() {
+    ///     println!("the calling thread is registered");
+    /// }
+    /// ```
+    pub fn ensure_registered() -> bool {
+        false
+    }
+
+    /// This target has no sequences: null, whatever the C library registered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rseq::area::{ensure_registered, thread_area};
+    /// assert!(!ensure_registered() || !thread_area().is_null());
+    /// ```
+    pub fn thread_area() -> *const std::ffi::c_void {
+        std::ptr::null()
     }
 }
 
