@@ -187,7 +187,9 @@ fn missing(d: &Decision) -> String {
         (Ok(_), test, _) => format!("self-test {}", describe(test)),
     };
     match d.plain_broadcast {
-        Err(membarrier::INCOMPLETE) if d.best() == Tier::Fence => format!("{sections}; membarrier: {INCOMPLETE}"),
+        Err(membarrier::INCOMPLETE) if d.best() == Tier::Fence => {
+            format!("{sections}; membarrier: {INCOMPLETE}")
+        }
         Err(e) if d.best() == Tier::Fence => {
             format!("{sections}; membarrier refused: {}", errno(e))
         }

@@ -185,10 +185,7 @@ fn ready(options: &Options) -> Result<Result<PathBuf, u8>> {
 }
 
 /// Does something in the cache's directory. The exit code.
-pub(crate) fn with_cache(
-    options: &Options,
-    work: impl FnOnce(&Path) -> Result<u8>,
-) -> Result<u8> {
+pub(crate) fn with_cache(options: &Options, work: impl FnOnce(&Path) -> Result<u8>) -> Result<u8> {
     ready(options)?.map_or_else(Ok, |cache| work(&cache))
 }
 
