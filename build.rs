@@ -1,4 +1,4 @@
-//! Builds the C unit and says whether this target has restartable sequences of ours.
+//! Builds the C unit and says what of the kernel this target can use: restartable sequences, futexes.
 
 use std::env;
 use std::path::Path;
@@ -8,6 +8,12 @@ pub(crate) fn build(root: &Path, has_sections: bool) {
     println!("cargo::rustc-check-cfg=cfg(stillpoint_sections)");
     let target = |what: &str| env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
     let known = matches!(target("ARCH").as_str(), "x86_64" | "aarch64");
+    println!("cargo::rustc-check-cfg=cfg(stillpoint_futex)");
+    // Where the kernel's `futex` takes a time of two longs: on all but x32 and the newest of 32 bits.
+    let long = target("POINTER_WIDTH") == "64";
+    if target("OS") == "linux" && (long || matches!(target("ARCH").as_str(), "x86" | "arm")) {
+        println!("cargo::rustc-cfg=stillpoint_futex");
+    }
     let native = target("OS") == "linux"
         && known
         && target("POINTER_WIDTH") == "64"

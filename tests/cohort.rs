@@ -2,7 +2,7 @@
 //!
 //! On the tier that the process has; `STILLPOINT_TIER` chooses a lower one.
 
-#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![cfg(target_os = "linux")]
 
 #[path = "support/cpus.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

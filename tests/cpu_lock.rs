@@ -1,7 +1,7 @@
 //! What a lock on a CPU's slot must do, on the tier that the process has; `STILLPOINT_TIER`
 //! chooses a lower one.
 
-#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![cfg(target_os = "linux")]
 
 #[path = "support/cpus.rs"]
 mod cpus;

@@ -3,7 +3,7 @@
 //! On the tier that the process has; `STILLPOINT_TIER` chooses a lower one. What belongs to a
 //! process, its memory, its forks, its filters, is asked of children.
 
-#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![cfg(target_os = "linux")]
 
 #[path = "support/child.rs"]
 mod child;

@@ -1,7 +1,7 @@
 //! What surrounds readers: waiting for grace periods, callbacks and who runs them, limits,
 //! stalls, statistics. On every tier; what is set for the whole process, or ends it, in children.
 
-#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![cfg(target_os = "linux")]
 
 #[path = "support/child.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -156,14 +156,14 @@ fn decide() {
 }
 
 /// Runs `f` with signals masked, and keeps `errno`.
-#[cfg(stillpoint_sections)]
+#[cfg(target_os = "linux")]
 pub(crate) fn masked(f: impl FnOnce()) {
-    use crate::rseq::area::{preserving_errno, with_signals_masked};
+    use crate::rseq::quiet::{preserving_errno, with_signals_masked};
     preserving_errno(|| with_signals_masked(f));
 }
 
 /// Runs `f`.
-#[cfg(not(stillpoint_sections))]
+#[cfg(not(target_os = "linux"))]
 pub(crate) fn masked(f: impl FnOnce()) {
     f();
 }

@@ -9,8 +9,8 @@
 //!   has committed before it, or is aborted and starts again, after it.
 //! * **Or** it passed it before: then D sees A and all that came before it.
 //!
-//! Two `light`s order nothing between their threads. On x86-64 and aarch64 Linux this is what
-//! `membarrier` gives: each CPU that runs a thread of the process executes a full barrier between
+//! Two `light`s order nothing between their threads. On Linux this is what `membarrier` gives, on
+//! every architecture (riscv64 since 6.9, before which it is not used): each CPU that runs a thread of the process executes a full barrier between
 //! two of that thread's instructions, and threads that do not run pass one in the scheduler.
 //! `light` then only has to stop the compiler. On the `Fence` tier both are full fences, and the
 //! two cases are those of store buffering.
@@ -21,7 +21,7 @@ use crate::sync::{Ordering, fence};
 
 #[cfg(stillpoint_loom)]
 pub(crate) use crate::rseq::model::{broadcast, broadcast_to, light_of_broadcast, loses_aborts};
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(stillpoint_loom)))]
+#[cfg(not(stillpoint_loom))]
 pub(crate) use kernel::release;
 #[cfg(not(stillpoint_loom))]
 pub(crate) use kernel::{broadcast, broadcast_to, broadcasts, light_of_broadcast, loses_aborts};

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A hint: the thread may be elsewhere before the caller looks at it. Below
 /// [`Machine::slots`](crate::Machine::slots), on Linux.
 ///
-/// One load from the thread's rseq area; where that is not registered, `sched_getcpu`. The same on
-/// every tier. 0 on other systems than Linux. Async-signal-safe.
+/// One load from the thread's rseq area; where that is not registered, or the architecture has no
+/// sequences, `sched_getcpu`, which glibc answers from its own area, if it has one. The same on every
+/// tier. 0 on other systems than Linux. Async-signal-safe.
 ///
 /// # Examples
 ///
@@ -115,7 +116,7 @@ fn look() -> u32 {
 }
 
 /// The CPU, by asking the C library. Registers the thread, if that is ours to do.
-#[cold]
+#[cfg_attr(stillpoint_sections, cold)]
 fn asked_cpu() -> u32 {
     decision();
     #[cfg(stillpoint_sections)]

@@ -52,7 +52,34 @@ pub(crate) fn enable_rseq() -> Result<(), i32> {
     enable(abi::MEMBARRIER_REGISTER_PRIVATE_EXPEDITED_RSEQ, abi::MEMBARRIER_PRIVATE_EXPEDITED_RSEQ)
 }
 
+/// In place of an error number: the kernel knows the broadcast, and does not carry all of it out.
+pub(crate) const INCOMPLETE: i32 = -1;
+
+/// True if this kernel's broadcast misses threads that are just being switched to: its scheduler had
+/// no full barrier there, on riscv64 before Linux 6.9 (`membarrier: riscv: Add full memory barrier
+/// in switch_mm()`). Stable kernels got it later; the version lies in one direction only, and being
+/// wrong costs speed.
+fn is_incomplete(release: [u32; 2]) -> bool {
+    cfg!(target_arch = "riscv64") && release < [6, 9]
+}
+
 /// The plain broadcast (Linux 4.14).
 pub(crate) fn enable_plain() -> Result<(), i32> {
+    if is_incomplete(super::fence::release()) {
+        return Err(INCOMPLETE);
+    }
     enable(abi::MEMBARRIER_REGISTER_PRIVATE_EXPEDITED, abi::MEMBARRIER_PRIVATE_EXPEDITED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_incomplete;
+
+    #[test]
+    fn releases_that_are_not_believed() {
+        let here = cfg!(target_arch = "riscv64");
+        assert_eq!(is_incomplete([6, 8]), here);
+        assert_eq!(is_incomplete([5, 19]), here);
+        assert!(!is_incomplete([6, 9]) && !is_incomplete([7, 0]));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::cpus::Source;
 use super::decide::{Decision, Wish, decision};
-use super::{Group, SelfTest, Tier, fence, topology};
+use super::{Group, SelfTest, Tier, fence, membarrier, topology};
 use crate::rseq::area::{Mode, Refusal, Registrar, Registration};
 use std::fmt;
 use std::path::Path;
@@ -175,6 +175,8 @@ impl Machine {
     }
 }
 
+const INCOMPLETE: &str = "without a barrier in the scheduler: riscv64 before Linux 6.9";
+
 /// What keeps the process from the next better tier.
 fn missing(d: &Decision) -> String {
     let errno = |e: i32| std::io::Error::from_raw_os_error(e);
@@ -185,6 +187,9 @@ fn missing(d: &Decision) -> String {
         (Ok(_), test, _) => format!("self-test {}", describe(test)),
     };
     match d.plain_broadcast {
+        Err(membarrier::INCOMPLETE) if d.best() == Tier::Fence => {
+            format!("{sections}; membarrier: {INCOMPLETE}")
+        }
         Err(e) if d.best() == Tier::Fence => {
             format!("{sections}; membarrier refused: {}", errno(e))
         }
@@ -255,6 +260,7 @@ impl fmt::Display for Machine {
         writeln!(f, "self-test: {}", describe(d.self_test))?;
         let verdict = |r: Result<(), i32>| match r {
             Ok(()) => "yes".to_owned(),
+            Err(membarrier::INCOMPLETE) => INCOMPLETE.to_owned(),
             Err(e) => std::io::Error::from_raw_os_error(e).to_string(),
         };
         writeln!(f, "membarrier with rseq: {}", verdict(d.rseq_broadcast))?;

@@ -175,7 +175,8 @@ mod native {
     use super::Control;
     use crate::machine::decide::decision;
     use crate::rseq::abi;
-    use crate::rseq::area::{preserving_errno, thread_area};
+    use crate::rseq::area::thread_area;
+    use crate::rseq::quiet::preserving_errno;
     use std::cell::Cell;
 
     const UNKNOWN: u8 = 0;

@@ -16,14 +16,15 @@
 //! that lets threads register must let them unregister.
 
 #[cfg(stillpoint_sections)]
-pub(crate) use native::{
-    cpu_id, hoisted_offset, hoisted_registration, preserving_errno, settle, with_signals_masked,
-};
+pub(crate) use native::{cpu_id, hoisted_offset, hoisted_registration, settle};
 #[cfg(stillpoint_sections)]
 pub use native::{ensure_registered, is_registered, thread_area};
 
 #[cfg(not(stillpoint_sections))]
 pub use absent::{ensure_registered, is_registered, thread_area};
+
+#[cfg(not(stillpoint_sections))]
+pub use absent::{ensure_registered, thread_area};
 
 /// Who registered the threads' areas.
 ///
@@ -191,13 +192,41 @@ pub(crate) fn feature_size(claimed: u32, kernel: u32) -> u32 {
     }
 }
 
+#[cfg(not(stillpoint_sections))]
+mod absent {
+    /// This target has no sequences: no thread is registered for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// if stillpoint::rseq::area::ensure_registered() {
+    ///     println!("the calling thread is registered");
+    /// }
+    /// ```
+    pub fn ensure_registered() -> bool {
+        false
+    }
+
+    /// This target has no sequences: null, whatever the C library registered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::rseq::area::{ensure_registered, thread_area};
+    /// assert!(!ensure_registered() || !thread_area().is_null());
+    /// ```
+    pub fn thread_area() -> *const std::ffi::c_void {
+        std::ptr::null()
+    }
+}
+
 #[cfg(stillpoint_sections)]
 mod native {
     use super::super::abi::{self, Area};
+    use super::super::quiet::{errno, preserving_errno, with_signals_masked};
     use super::{Refusal, Registrar, Registration, feature_size};
     use std::arch::asm;
     use std::ffi::{c_int, c_uint, c_void};
-    use std::mem::MaybeUninit;
     use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
 
     /// Size and alignment of our own area.
@@ -506,38 +535,6 @@ mod native {
     fn auxv(kind: libc::c_ulong) -> u32 {
         // SAFETY: getauxval has no preconditions.
         u32::try_from(unsafe { libc::getauxval(kind) }).unwrap_or(0)
-    }
-
-    fn errno() -> c_int {
-        // SAFETY: errno's location is valid for the calling thread.
-        unsafe { *libc::__errno_location() }
-    }
-
-    /// Runs `f` and puts `errno` back: the caller may be a signal handler.
-    pub(crate) fn preserving_errno<R>(f: impl FnOnce() -> R) -> R {
-        let saved = errno();
-        let result = f();
-        // SAFETY: as in `errno`.
-        unsafe { *libc::__errno_location() = saved };
-        result
-    }
-
-    /// Runs `f` with every signal masked that can be.
-    pub(crate) fn with_signals_masked<R>(f: impl FnOnce() -> R) -> R {
-        let mut all = MaybeUninit::uninit();
-        let mut before = MaybeUninit::uninit();
-        // SAFETY: sigfillset initialises the set; pthread_sigmask writes the old mask.
-        unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        }
-        let result = f();
-        // SAFETY: `before` was written above, if the call succeeded, and it cannot fail with
-        // these arguments.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
-        }
-        result
     }
 
     /// Unregistering at thread exit, where libc would otherwise unmap a registered area.

@@ -63,6 +63,8 @@ pub mod model;
 pub(crate) mod pin;
 #[cfg(stillpoint_sections)]
 pub(crate) mod probe;
+#[cfg(all(target_os = "linux", not(stillpoint_loom)))]
+pub(crate) mod quiet;
 #[cfg(stillpoint_sections)]
 mod section;
 

@@ -19,9 +19,10 @@ pub struct Phase {
     pub left: AtomicU64,
 }
 
-/// A CPU's counts. 128 bytes: adjacent lines are fetched in pairs.
+/// A CPU's counts. 128 bytes: adjacent lines are fetched in pairs. On s390x one line has 256.
 #[derive(Debug, Default)]
-#[repr(C, align(128))]
+#[cfg_attr(not(target_arch = "s390x"), repr(C, align(128)))]
+#[cfg_attr(target_arch = "s390x", repr(C, align(256)))]
 pub struct Line {
     /// One of them is current.
     pub phases: [Phase; 2],

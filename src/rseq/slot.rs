@@ -9,7 +9,8 @@ use crate::sync::{AtomicPtr, AtomicU32, AtomicU64};
 /// Slots in a line: so many locks can be read on one CPU at once without touching shared memory.
 pub const SLOTS: usize = if cfg!(stillpoint_loom) { 2 } else { 8 };
 
-/// The slots of a CPU. One cache line; adjacent lines are fetched in pairs, so it stands apart.
+/// The slots of a CPU. One cache line; adjacent lines are fetched in pairs, so it stands apart. On
+/// s390x one line has 256 bytes.
 ///
 /// # Examples
 ///
@@ -21,7 +22,8 @@ pub const SLOTS: usize = if cfg!(stillpoint_loom) { 2 } else { 8 };
 /// assert!(line.slots.iter().all(|slot| slot.load(Relaxed) == 0));
 /// ```
 #[derive(Debug, Default)]
-#[repr(C, align(128))]
+#[cfg_attr(not(target_arch = "s390x"), repr(C, align(128)))]
+#[cfg_attr(target_arch = "s390x", repr(C, align(256)))]
 pub struct SlotLine {
     /// 0, or the id of a lock.
     pub slots: [AtomicU64; SLOTS],

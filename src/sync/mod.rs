@@ -48,7 +48,9 @@ pub(crate) enum Choice {
 pub(crate) fn unpark(key: *const (), now: u64) {
     let mut successor = false;
     let choose = |token: u64| {
-        let reached = now.wrapping_sub(token).cast_signed() >= 0;
+        // Where words have 32 bits the upper halves are lost on the way; nobody waits for what is
+        // 2^31 steps away.
+        let reached = (now as usize).wrapping_sub(token as usize).cast_signed() >= 0;
         if reached || !std::mem::replace(&mut successor, true) {
             Choice::Wake
         } else {

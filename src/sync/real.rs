@@ -178,18 +178,19 @@ pub(crate) fn wake(
 /// Sleeps until [`rouse`] is called for `word`, or the time is over, or a signal comes; not at all
 /// unless `word` holds `value`.
 pub(crate) fn doze(word: &AtomicU32, value: u32, timeout: Option<Duration>) {
-    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    #[cfg(stillpoint_futex)]
     {
-        let time = timeout.map(|timeout| libc::timespec {
-            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
+        // As this call wants it: two longs, whatever the C library's own may have become.
+        let time = timeout.map(|timeout| -> [libc::c_long; 2] {
+            let seconds = timeout.as_secs().try_into().unwrap_or(libc::c_long::MAX);
+            [seconds, timeout.subsec_nanos() as libc::c_long]
         });
-        let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let time = time.as_ref().map_or(std::ptr::null(), |time| time.as_ptr());
         let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
         // SAFETY: a live word, and a live time or none.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wait, value, time) };
     }
-    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    #[cfg(not(stillpoint_futex))]
     {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let still = || word.load(Ordering::Relaxed) == value;
@@ -197,15 +198,15 @@ pub(crate) fn doze(word: &AtomicU32, value: u32, timeout: Option<Duration>) {
     }
 }
 
-/// Wakes who [dozes](doze). Async-signal-safe on 64-bit Linux: no lock is taken.
+/// Wakes who [dozes](doze). Async-signal-safe on Linux: no lock is taken.
 pub(crate) fn rouse(word: &AtomicU32) {
-    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    #[cfg(stillpoint_futex)]
     {
         let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
         // SAFETY: a live word. It cannot fail, so `errno` stays.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wake, i32::MAX) };
     }
-    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    #[cfg(not(stillpoint_futex))]
     super::unpark(word.as_ptr().cast_const().cast(), 0);
 }
 

@@ -60,7 +60,7 @@ fn numbers_stay_below_the_slots_wherever_threads_go() {
 }
 
 /// How often the kernel has taken the CPU from the calling thread.
-fn switches() -> i64 {
+fn switches() -> libc::c_long {
     // SAFETY: all-zero is a valid value, which the call overwrites.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();

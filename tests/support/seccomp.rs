@@ -31,7 +31,7 @@ impl Filter {
     pub(crate) fn new(rules: &[Rule]) -> Filter {
         /// Offsets in `struct seccomp_data`: the call's number, its first argument's lower half.
         const NUMBER: u32 = 0;
-        const ARGUMENT: u32 = 16;
+        const ARGUMENT: u32 = if cfg!(target_endian = "big") { 20 } else { 16 };
         const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
         const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
         const UNLESS_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;

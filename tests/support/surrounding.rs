@@ -1,7 +1,7 @@
 //! What a child process finds around it, and how it is put there.
 
 use super::seccomp::{Filter, Rule};
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
@@ -150,8 +150,12 @@ pub(crate) fn own_rules() -> Vec<Rule> {
     let text = std::env::var(RULES).unwrap_or_default();
     let rule = |text: &str| {
         let mut fields = text.split(':');
-        let mut next = || fields.next().unwrap().parse::<i64>().unwrap();
-        Rule { call: next(), bits: next() as u32, errno: next() as c_int }
+        let mut next = || fields.next().unwrap();
+        Rule {
+            call: next().parse().unwrap(),
+            bits: next().parse().unwrap(),
+            errno: next().parse().unwrap(),
+        }
     };
     text.split(',').filter(|part| !part.is_empty()).map(rule).collect()
 }

@@ -195,7 +195,7 @@ pub struct Loss {
 ///
 /// # Signal handlers
 ///
-/// All that writes is async-signal-safe on 64-bit Linux, in a handler that interrupted a writer
+/// All that writes is async-signal-safe on Linux, in a handler that interrupted a writer
 /// too: the interrupted one goes on behind what the handler wrote.
 ///
 /// # Forks

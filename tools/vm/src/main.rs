@@ -14,6 +14,7 @@ mod guest;
 mod kernels;
 mod litmus;
 mod matrix;
+mod plain;
 mod report;
 mod run;
 
@@ -61,6 +62,16 @@ enum Verb {
 
         /// These only, such as doctor or rcu; all of them without any
         programs: Vec<String>,
+    },
+    /// Builds and runs the portable tiers for architectures without sequences, here or under user
+    /// emulation
+    Plain {
+        /// Their names; all of them without any
+        names: Vec<String>,
+
+        /// Only those that CI has time for
+        #[arg(long)]
+        short: bool,
     },
     /// Runs the litmus tests through herd7: the orderings under the architectures' formal models
     Litmus,
@@ -197,6 +208,20 @@ fn work(options: &Options) -> Result<u8> {
         Verb::Report { file } => run::report(options, file),
         Verb::Litmus => run::litmus(options),
         Verb::Criu => run::criu(options),
+        Verb::Plain { names, short } => {
+            let known = |name: &String| plain::PLAIN.iter().any(|plain| plain.name == name);
+            if !names.iter().all(known) {
+                let known: Vec<_> = plain::PLAIN.iter().map(|plain| plain.name).collect();
+                eprintln!("vm: one of {}", known.join(", "));
+                return Ok(2);
+            }
+            run::with_cache(options, |cache| {
+                plain::run(cache, |plain| {
+                    let named = names.is_empty() || names.iter().any(|name| name == plain.name);
+                    named && (plain.short || !short)
+                })
+            })
+        }
         Verb::Boot(single) => {
             let which = Which { verbose: true, ..Which::default() };
             run::run(options, &[single.row()], &which)

@@ -217,6 +217,11 @@ fn ready(options: &Options) -> Result<Result<PathBuf, u8>> {
     Ok(Ok(fs::canonicalize(&options.cache)?))
 }
 
+/// Does something in the cache's directory. The exit code.
+pub(crate) fn with_cache(options: &Options, work: impl FnOnce(&Path) -> Result<u8>) -> Result<u8> {
+    ready(options)?.map_or_else(Ok, |cache| work(&cache))
+}
+
 type Prepared<'a> = Vec<(&'a Row, Result<Supply, String>)>;
 
 /// Boots all, a few at a time; verdicts in the order of the rows.
