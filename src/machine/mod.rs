@@ -8,7 +8,7 @@ mod tier;
 pub use tier::{Tier, UnknownTier};
 
 #[cfg(not(stillpoint_loom))]
-mod cpus;
+pub(crate) mod cpus;
 #[cfg(not(stillpoint_loom))]
 pub(crate) mod decide;
 #[cfg(not(stillpoint_loom))]

@@ -10,6 +10,7 @@
 //!
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
 //! * [`cache`]: sequences on an array of items that each CPU has.
+//! * [`counter`]: the sequence that reads a hardware counter of a CPU.
 //! * `ids`: the numbers that the kernel keeps there.
 //! * [`leaf`]: sequences that are a whole read.
 //! * [`part`]: sequences on a CPU's part of something.
@@ -35,6 +36,7 @@
 pub(crate) mod abi;
 pub mod area;
 pub mod cache;
+pub mod counter;
 pub(crate) mod ids;
 pub mod leaf;
 pub mod part;

@@ -16,6 +16,7 @@
 //! whether an abort is lost.
 
 pub mod array;
+pub mod counter;
 pub mod leaf;
 pub mod list;
 
@@ -44,11 +45,13 @@ struct Script {
     unregistered: bool,
     lose_abort: bool,
     lose_one: u64,
+    /// Where it will be when its next read of a counter begins.
+    next: Option<usize>,
 }
 
 loom::thread_local! {
     static SCRIPT: Cell<Script> =
-        Cell::new(Script { cpu: 0, unregistered: false, lose_abort: false, lose_one: 0 });
+        Cell::new(Script { cpu: 0, unregistered: false, lose_abort: false, lose_one: 0, next: None });
 }
 
 fn script() -> Script {
