@@ -18,6 +18,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use stillpoint::rcu;
 use stillpoint::rseq::cache;
+use stillpoint::rseq::counter::{self, Raw, Table as Pages};
 use stillpoint::rseq::leaf::{Area, copy, retain};
 use stillpoint::rseq::part::{self, Place};
 use stillpoint::rseq::reader::{Gate, Mark, enter, leave, leave_here};
@@ -40,7 +41,8 @@ const LOCKED: Order = Order::Locked;
 /// What the kernel then does is another matter.
 const CALL: Order = Order::Call;
 
-const CLAIMS: [Claim; 26] = [
+const CLAIMS: [Claim; 27] = [
+    Claim { function: "audited_counter", commits: &[PLAIN] },
     Claim { function: "audited_unless", commits: &[CALL] },
     Claim { function: "audited_armed", commits: &[CALL] },
     Claim { function: "audited_copy_one", commits: &[NOTHING] },
@@ -205,6 +207,12 @@ fn audited_armed(slot: &AtomicUsize, value: usize, call: &Call) -> Option<isize>
     unsafe { armed(slot, value, call) }
 }
 
+#[inline(never)]
+fn audited_counter(pages: *const Pages, to: &mut Raw) -> bool {
+    // SAFETY: never called.
+    unsafe { counter::read(pages, to) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -230,6 +238,7 @@ fn own() -> Image {
     black_box(audited_ring_reserve as fn(u32, &AtomicU64, &AtomicU64, u64) -> bool);
     black_box(audited_unless as fn(&AtomicU32, &Call) -> Option<isize>);
     black_box(audited_armed as fn(&AtomicUsize, usize, &Call) -> Option<isize>);
+    black_box(audited_counter as fn(*const Pages, &mut Raw) -> bool);
     black_box(audited_section as fn());
     keep_copies();
     black_box(audited_retain as fn(&AtomicPtr<u64>) -> Option<NonNull<u64>>);

@@ -22,6 +22,7 @@ fn the_tracer_finds_each_mutant() {
             (Mutant::PhaseOutsideSection, sequence.name == "reader_enter"),
             (Mutant::BiasOutsideSection, sequence.name == "slot_claim"),
             (Mutant::CopyOutsideSection, sequence.name.starts_with("leaf_")),
+            (Mutant::PageOutsideSection, sequence.name == "counter_read"),
             (Mutant::RetainOutsideSection, sequence.name == "retain"),
         ] {
             choose(mutant);
