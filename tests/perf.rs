@@ -271,3 +271,96 @@ fn direct_readings_and_those_by_call_agree() {
     }
     cpus::restrict(0, &allowed);
 }
+
+/// More events than any processor has counters: they take turns, and are scaled.
+#[test]
+fn events_that_take_turns_are_scaled() {
+    const TURNS: u64 = 5_000_000;
+    let Some(counters) = open(&[Event::Instructions; 16]) else { return };
+    let Some(alone) = open(&[Event::Instructions]) else { return };
+    let ((_, profile), exact) = alone.profile(|| counters.profile(|| turn(TURNS)));
+    let (profile, exact) = (profile.unwrap(), exact.unwrap().total(0).unwrap());
+    println!("{profile}\nexact: {exact}");
+    let turns = |on: &stillpoint::perf::OnType| {
+        on.counts.iter().flatten().filter(|count| count.running() < count.enabled()).count()
+    };
+    println!("{} took turns", profile.types.iter().map(turns).sum::<usize>());
+    for at in 0..16 {
+        // One that never had its turn is no estimate.
+        if let Some(total) = profile.total(at) {
+            assert!((TURNS / 2..exact * 4).contains(&total), "{total}, exactly {exact}");
+        }
+    }
+    assert!((0..16).any(|at| profile.total(at).is_some()));
+}
+
+/// On arm64 an administrator must allow it.
+#[test]
+#[ignore = "sets kernel.perf_user_access, for good"]
+fn where_user_access_is_allowed() {
+    let setting = "/proc/sys/kernel/perf_user_access";
+    if let Err(error) = std::fs::write(setting, "1") {
+        return println!("SKIPPED: {setting}: {error}");
+    }
+    let Some(counters) = open(&[Event::Cycles]) else { return };
+    assert!(counters.is_direct(0) || machine().tier() < Tier::Rseq);
+    let allowed = cpus::allowed();
+    for &cpu in allowed.iter().cycle().take(200) {
+        cpus::restrict(0, &[cpu]);
+        let readings: Vec<_> = (0..10).map(|_| counters.read_here(0).unwrap()).collect();
+        assert!(readings.iter().all(|reading| reading.cpu() as usize == cpu));
+        assert!(readings.is_sorted_by_key(|reading| reading.count()), "{readings:?}");
+        if machine().tier() == Tier::Rseq {
+            assert!(readings.iter().any(|reading| reading.was_direct()), "CPU {cpu}");
+        }
+    }
+    cpus::restrict(0, &allowed);
+    println!("200 moves; every reading of the CPU it was made on");
+    instructions_are_counted_directly();
+    direct_readings_and_those_by_call_agree();
+    events_that_take_turns_are_scaled();
+}
+
+/// The events of its CPU are gone: that is said, or they go on, and nothing else is harmed.
+#[test]
+#[ignore = "takes a CPU offline: for machines of one's own"]
+fn a_cpu_that_goes_offline() {
+    let allowed = cpus::allowed();
+    let (first, last) = (allowed[0], *allowed.last().unwrap());
+    let switch = |on: &str| {
+        std::fs::write(format!("/sys/devices/system/cpu/cpu{last}/online"), on).unwrap();
+    };
+    let open = |event| (Counters::open(&[event]).ok(), CpuCounters::open(&[event]).ok());
+    for event in [Event::TaskClock, Event::Cycles] {
+        let early = open(event);
+        switch("0");
+        let late = open(event);
+        if let (Some(own), Some(all)) = &early {
+            let ((), profile) = own.profile(|| turn(1000));
+            println!("offline: {:?}; {:?}", profile.unwrap(), all.read_all(0));
+        }
+        switch("1");
+        assert!(cpus::restrict(0, &[last]));
+        for (own, all) in [&early, &late] {
+            for reading in [own.as_ref().map(|c| c.read_here(0)), all.as_ref().map(|c| c.read_here(0))] {
+                println!("{event} on CPU {last}: {reading:?}");
+                match reading {
+                    None => {}
+                    Some(Ok(reading)) => assert_eq!(reading.cpu() as usize, last),
+                    Some(Err(Error::NotOnThisCpu { cpu })) => assert_eq!(cpu as usize, last),
+                    Some(Err(error)) => panic!("{error}"),
+                }
+            }
+        }
+        if let (Some(own), Some(_)) = &late {
+            let refused = own.read_here(0);
+            assert!(matches!(refused, Err(Error::NotOnThisCpu { .. })), "{refused:?}");
+        }
+        assert!(cpus::restrict(0, &[first]));
+        for (own, all) in [&early, &late] {
+            assert!(own.as_ref().is_none_or(|c| c.read_here(0).is_ok()));
+            assert!(all.as_ref().is_none_or(|c| c.read_here(0).is_ok()));
+        }
+        assert!(cpus::restrict(0, &allowed));
+    }
+}

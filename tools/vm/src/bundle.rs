@@ -80,6 +80,7 @@ const TESTS: &[&str] = &[
     "stress",
     "locks",
     "slices",
+    "perf",
     "surroundings",
 ];
 
