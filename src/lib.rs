@@ -9,7 +9,11 @@ pub mod lock;
 pub mod map;
 #[cfg(not(stillpoint_sim))]
 pub mod percpu;
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(any(stillpoint_loom, stillpoint_sim))))]
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(any(stillpoint_loom, stillpoint_sim))
+))]
 pub mod perf;
 #[cfg(not(stillpoint_sim))]
 pub mod rcu;

@@ -14,7 +14,7 @@ mod cpus;
 use std::hint::black_box;
 use std::thread;
 use std::time::Duration;
-use stillpoint::perf::{CpuCounters, Counters, Error, Event, cpu_types};
+use stillpoint::perf::{Counters, CpuCounters, Error, Event, cpu_types};
 use stillpoint::{Tier, machine};
 
 /// The counters, or a reason that the machine gives for having none.
@@ -342,7 +342,9 @@ fn a_cpu_that_goes_offline() {
         switch("1");
         assert!(cpus::restrict(0, &[last]));
         for (own, all) in [&early, &late] {
-            for reading in [own.as_ref().map(|c| c.read_here(0)), all.as_ref().map(|c| c.read_here(0))] {
+            for reading in
+                [own.as_ref().map(|c| c.read_here(0)), all.as_ref().map(|c| c.read_here(0))]
+            {
                 println!("{event} on CPU {last}: {reading:?}");
                 match reading {
                     None => {}

@@ -22,7 +22,7 @@ stur {w:q}, [{to}, 64]
 ldp {v:q}, {w:q}, [{mark}, 64]
 stur {v:q}, [{to}, 80]
 stur {w:q}, [{to}, 96]
-ldr {y:w}, [{mark}, 4]
+ldr {y:w}, [{mark}, 12]
 sub {y:w}, {y:w}, 1
 mov {x}, 0
 cmp {y:w}, 31
@@ -57,7 +57,7 @@ mrs {x}, pmccntr_el0
 stur {x}, [{to}, 8]
 mrs {x}, cntvct_el0
 stur {x}, [{to}, 112]
-ldr {x:w}, [{mark}]
+ldr {x:w}, [{mark}, 8]
 55:
 str {x:w}, [{to}, 4]
 52:

@@ -25,7 +25,7 @@ movaps {v}, xmmword ptr [{mark} + 80]
 movaps xmmword ptr ds:[{to} + 96], {v}
 xor eax, eax
 xor edx, edx
-mov ecx, dword ptr [{mark} + 4]
+mov ecx, dword ptr [{mark} + 12]
 sub ecx, 1
 jb 56f
 rdpmc
@@ -35,7 +35,7 @@ mov dword ptr ds:[{to} + 12], edx
 rdtsc
 mov dword ptr ds:[{to} + 112], eax
 mov dword ptr ds:[{to} + 116], edx
-mov {x:e}, dword ptr [{mark}]
+mov {x:e}, dword ptr [{mark} + 8]
 55:
 mov dword ptr [{to} + 4], {x:e}
 52:

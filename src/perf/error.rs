@@ -60,7 +60,12 @@ pub enum Error {
 
 impl Error {
     /// By what the kernel said to `perf_event_open`.
-    pub(super) fn of_open(event: Event, whole_cpus: bool, wanted: usize, error: io::Error) -> Error {
+    pub(super) fn of_open(
+        event: Event,
+        whole_cpus: bool,
+        wanted: usize,
+        error: io::Error,
+    ) -> Error {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP | libc::EINVAL) => {
                 Error::Absent { event, error }
@@ -130,9 +135,14 @@ impl fmt::Display for Error {
                  count less at once",
             ),
             Error::NotOnThisCpu { cpu } => {
-                write!(f, "CPU {cpu} has no such event: was it offline when the events were opened?")
+                write!(
+                    f,
+                    "CPU {cpu} has no such event: was it offline when the events were opened?"
+                )
             }
-            Error::Forked => write!(f, "the events are those of the parent: open some in the child"),
+            Error::Forked => {
+                write!(f, "the events are those of the parent: open some in the child")
+            }
             Error::NoSuchEvent => write!(f, "there are fewer events"),
             Error::Io(error) => error.fmt(f),
         }

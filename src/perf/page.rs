@@ -204,7 +204,7 @@ mod tests {
                 word.store((cpu as u64) << 32 | (at as u64 + 1) << 16, Relaxed);
             }
             // Lock; no index.
-            page.0[0].store(2 * cpu as u64 + 2, Relaxed);
+            page.0[1].store(2 * cpu as u64 + 2, Relaxed);
         }
         let mut raw = Raw::default();
         let table = Pages(Table::new(64), std::array::from_fn(|cpu| &raw const pages[cpu]));
@@ -219,11 +219,11 @@ mod tests {
         let expected = |at: u64| cpu << 32 | (at + 1) << 16;
         assert_eq!(u64::from(raw.again), 2 * cpu + 2);
         assert_eq!((raw.head.lock, raw.head.index, raw.counter), (raw.again, 0, 0));
-        assert_eq!(raw.head.offset as u64, expected(1));
-        assert_eq!(raw.head.time_enabled, expected(2));
-        assert_eq!((raw.head.time_running, raw.head.capabilities), (expected(3), expected(4)));
-        assert_eq!((raw.head.time_offset, raw.head.time_mask), (expected(6), expected(10)));
-        assert_eq!((raw.head.time_cycles, raw.head.reserved_too), (expected(9), expected(11)));
+        assert_eq!(raw.head.offset as u64, expected(2));
+        assert_eq!(raw.head.time_enabled, expected(3));
+        assert_eq!((raw.head.time_running, raw.head.capabilities), (expected(4), expected(5)));
+        assert_eq!((raw.head.time_offset, raw.head.time_zero), (expected(7), expected(8)));
+        assert_eq!((raw.head.time_cycles, raw.head.time_mask), (expected(10), expected(11)));
         assert!(!raw.is_consistent() && raw.clock != 0);
         // Whoever has no page is turned away, and so is everyone if the table was wiped.
         let none = Pages(Table::new(64), [std::ptr::null(); 64]);

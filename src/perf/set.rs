@@ -104,7 +104,11 @@ impl Tables {
 
     /// Where the table has the CPU's page.
     fn place(&self, event: usize, cpu: u32) -> *mut *const UserPage {
-        self.of(event).wrapping_add(1).cast::<*const UserPage>().wrapping_add(cpu as usize).cast_mut()
+        self.of(event)
+            .wrapping_add(1)
+            .cast::<*const UserPage>()
+            .wrapping_add(cpu as usize)
+            .cast_mut()
     }
 
     /// True in the child of a fork.
@@ -398,4 +402,36 @@ fn registered() -> bool {
 #[cfg(not(stillpoint_sections))]
 fn registered() -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A real page is where we think that its words are: the kernel keeps one for any event.
+    #[test]
+    fn the_layout_is_the_kernels() {
+        let Ok(set) = Set::open(&[Event::TaskClock], false) else {
+            return println!("SKIPPED: no events");
+        };
+        let file = &set.cpus[0].events[0].as_ref().unwrap().file;
+        // SAFETY: a fresh mapping of an event's page, given back.
+        let head = unsafe {
+            let (fd, length) = (file.as_raw_fd(), page_size());
+            let at = libc::mmap(null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, fd, 0);
+            assert_ne!(at, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+            let head = at.cast::<Head>().read_volatile();
+            libc::munmap(at, length);
+            head
+        };
+        println!("{head:x?}");
+        // The kernel sets bit 1 and never bit 0. A software event has no counter.
+        assert_eq!(head.capabilities & 3, 2);
+        assert!(!page::can_be_read(&head) && head.index == 0);
+        assert!(head.lock.is_multiple_of(2) && head.lock != 0);
+        assert!([80, 96].contains(&head.size), "up to `time_zero`, or `time_mask`");
+        if head.capabilities & 1 << 3 != 0 {
+            assert!(head.time_mult != 0 && head.time_shift <= 32);
+        }
+    }
 }

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn machines_of_one_kind() {
-        let one = [("cpu", "4", "", ""), ("uncore_imc_0", "12", "", "0"), ("software", "1", "", "")];
+        let one =
+            [("cpu", "4", "", ""), ("uncore_imc_0", "12", "", "0"), ("software", "1", "", "")];
         assert_eq!(types("intel", &one, 4), [named("cpu", &[0, 1, 2, 3], None)]);
         let arm = [("armv8_cortex_a72", "8", "0-3", ""), ("arm_spe_0", "9", "", "0-3")];
         assert_eq!(types("arm", &arm, 4), [named("armv8_cortex_a72", &[0, 1, 2, 3], None)]);

@@ -43,6 +43,10 @@ pub use absent::read;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(16))]
 pub struct Head {
+    /// Not used here.
+    pub version: u32,
+    /// Not used here.
+    pub compat_version: u32,
     /// Odd while the kernel changes the page; another number after each change.
     pub lock: u32,
     /// The number of the hardware counter plus one; 0 if there is none now.
@@ -74,8 +78,6 @@ pub struct Head {
     pub time_cycles: u64,
     /// How long it is.
     pub time_mask: u64,
-    /// Nothing.
-    pub reserved_too: u64,
 }
 
 /// What [`read`] finds.
@@ -191,8 +193,9 @@ mod native {
         assert!(offset_of!(Raw, cpu) == 0 && offset_of!(Raw, again) == 4);
         assert!(offset_of!(Raw, counter) == 8 && offset_of!(Raw, head) == 16);
         assert!(offset_of!(Raw, clock) == 112 && size_of::<Head>() == size_of::<UserPage>());
-        assert!(offset_of!(Head, index) == 4 && offset_of!(Head, capabilities) == 32);
-        assert!(offset_of!(Head, time_mult) == 44 && offset_of!(Head, time_mask) == 80);
+        assert!(offset_of!(Head, lock) == 8 && offset_of!(Head, index) == 12);
+        assert!(offset_of!(Head, capabilities) == 40 && offset_of!(Head, time_mult) == 52);
+        assert!(offset_of!(Head, time_mask) == 88);
         assert!(size_of::<Table>() == 8 && cfg!(target_endian = "little"));
     };
 
@@ -219,7 +222,7 @@ mod native {
     /// #[repr(C)]
     /// struct Pages(Table, [&'static UserPage; 1024]);
     /// let page: &'static UserPage = Box::leak(Box::default());
-    /// page.0[1].store(7, Relaxed); // the offset
+    /// page.0[2].store(7, Relaxed); // the offset
     /// let pages = Pages(Table::new(1024), [page; 1024]);
     /// let mut raw = Raw::default();
     /// // SAFETY: a table of 1024 CPUs, whose page lives for ever.

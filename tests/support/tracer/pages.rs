@@ -12,8 +12,8 @@ use stillpoint::rseq::counter::{Raw, Table, UserPage, read};
 
 /// Of every page; even, and not 0.
 const LOCK: u64 = 2;
-/// Words of a page but the first.
-const WORDS: std::ops::Range<usize> = 1..12;
+/// The word of a page in which its lock stands, and behind that the index; the others tell.
+const LOCK_WORD: usize = 1;
 
 #[repr(C)]
 pub(crate) struct Pages {
@@ -46,7 +46,7 @@ impl Pages {
         for (place, page) in self.table.1.iter().zip(&self.pages) {
             place.store(from_ref(page) as u64, SeqCst);
             // The lock, and no index.
-            page.0[0].store(LOCK, SeqCst);
+            page.0[LOCK_WORD].store(LOCK, SeqCst);
         }
         self.begin_generation(CPUS);
     }
@@ -58,7 +58,9 @@ impl Pages {
     fn begin_generation(&self, cpus: usize) {
         let generation = self.generation.fetch_add(1, SeqCst) + 1;
         for (cpu, page) in self.pages[..cpus].iter().enumerate() {
-            page.0[WORDS].iter().for_each(|at| at.store(word(cpu, generation), SeqCst));
+            for (_, at) in page.0.iter().enumerate().filter(|&(at, _)| at != LOCK_WORD) {
+                at.store(word(cpu, generation), SeqCst);
+            }
         }
     }
 
@@ -87,12 +89,13 @@ impl Pages {
             return visits;
         }
         // CPU and lock, counter, then the page.
-        let mut page = self.raw.0[2..14].iter().map(|word| word.load(SeqCst));
-        let lock = page.next();
-        let first = self.raw.0[3].load(SeqCst);
-        let whole = lock == Some(LOCK) && committed >> 32 == LOCK && page.all(|word| word == first);
+        let page: [u64; 12] = std::array::from_fn(|at| self.raw.0[2 + at].load(SeqCst));
+        let first = page[0];
+        let alike = |at: usize| page[at] == if at == LOCK_WORD { LOCK } else { first };
+        let whole = committed >> 32 == LOCK && (0..12).all(alike);
         let in_time = cpu >= INTERFERED || first >> 16 >= self.oldest.load(SeqCst);
-        let right = whole && in_time && first & 0xffff == cpu as u64 && self.raw.0[1].load(SeqCst) == 0;
+        let right =
+            whole && in_time && first & 0xffff == cpu as u64 && self.raw.0[1].load(SeqCst) == 0;
         visits + if right { 1 } else { 1000 }
     }
 
