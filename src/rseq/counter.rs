@@ -203,7 +203,7 @@ mod native {
     /// if the section was aborted, the CPU has no page, or the thread is not registered. If it returns
     /// true, ask [`Raw::is_consistent`].
     ///
-    /// One section; the store of [`Raw::again`] commits, and orders nothing. On x86-64 36 instructions,
+    /// One section; the store of [`Raw::again`] commits, and orders nothing. On x86-64 34 instructions,
     /// of which the two that read counter and clock cost most, some ten nanoseconds each. Processors may
     /// read a counter a few instructions early or late. Async-signal-safe.
     ///
