@@ -237,7 +237,10 @@ fn instructions_are_counted_directly() {
         directly += u32::from(before.was_direct() && after.was_direct());
         if let Some(count) = after.since(&before) {
             compared += 1;
-            assert!((100..100_000_000).contains(&count.counted()), "{count:?}");
+            // Otherwise others use the counters too, and it may not have had its turn.
+            if count.running() >= count.enabled() {
+                assert!((100..100_000_000).contains(&count.counted()), "{count:?}");
+            }
         }
     }
     println!("{compared} of 1000 pairs on one CPU, {directly} direct");
@@ -315,6 +318,8 @@ fn where_user_access_is_allowed() {
         }
     }
     cpus::restrict(0, &allowed);
+    // So that the others do not have to take turns with it.
+    drop(counters);
     println!("200 moves; every reading of the CPU it was made on");
     instructions_are_counted_directly();
     direct_readings_and_those_by_call_agree();
