@@ -128,12 +128,6 @@ pub struct LastBuffer {
     words: RawPerCpu,
 }
 
-impl Default for LastBuffer {
-    fn default() -> LastBuffer {
-        LastBuffer::new()
-    }
-}
-
 /// The word that holds the address of a boxed buffer, or 0.
 const SLOT: usize = 1;
 

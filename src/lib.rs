@@ -22,6 +22,12 @@ pub mod lock;
 pub mod map;
 #[cfg(not(stillpoint_sim))]
 pub mod percpu;
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(any(stillpoint_loom, stillpoint_sim))
+))]
+pub mod perf;
 #[cfg(not(stillpoint_sim))]
 pub mod rcu;
 pub mod rseq;

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use stillpoint::rcu;
 use stillpoint::rseq::cache;
 use stillpoint::rseq::change::{self, Change};
+use stillpoint::rseq::counter::{self, Raw, Table as Pages};
 use stillpoint::rseq::exchange;
 use stillpoint::rseq::leaf::{Area, copy, retain};
 use stillpoint::rseq::part::{self, Place};
@@ -42,12 +43,13 @@ const LOCKED: Order = Order::Locked;
 /// What the kernel then does is another matter.
 const CALL: Order = Order::Call;
 
-const CLAIMS: [Claim; 31] = [
+const CLAIMS: [Claim; 32] = [
     Claim { function: "audited_change_commit", commits: &[RELEASE] },
     Claim { function: "audited_change_store", commits: &[RELEASE] },
     Claim { function: "audited_change_copy", commits: &[RELEASE] },
     Claim { function: "audited_exchange_swap", commits: &[RELEASE] },
     Claim { function: "audited_exchange_pop", commits: &[RELEASE] },
+    Claim { function: "audited_counter", commits: &[PLAIN] },
     Claim { function: "audited_unless", commits: &[CALL] },
     Claim { function: "audited_armed", commits: &[CALL] },
     Claim { function: "audited_copy_one", commits: &[NOTHING] },
@@ -243,6 +245,12 @@ fn audited_exchange_pop(place: &Place, at: usize, next: usize) -> Popped {
     unsafe { exchange::pop(place, at, next) }
 }
 
+#[inline(never)]
+fn audited_counter(pages: *const Pages, to: &mut Raw) -> bool {
+    // SAFETY: never called.
+    unsafe { counter::read(pages, to) }
+}
+
 /// A read-side critical section, whole.
 #[inline(never)]
 fn audited_section() {
@@ -273,6 +281,7 @@ fn own() -> Image {
     black_box(audited_change_copy as fn(&Change<'_>, &[AtomicU64; 4], &[u64; 4]) -> bool);
     black_box(audited_exchange_swap as fn(&Place, usize, u64) -> Result<u64, TurnedAway>);
     black_box(audited_exchange_pop as fn(&Place, usize, usize) -> Popped);
+    black_box(audited_counter as fn(*const Pages, &mut Raw) -> bool);
     black_box(audited_section as fn());
     keep_copies();
     black_box(audited_retain as fn(&AtomicPtr<u64>) -> Option<NonNull<u64>>);

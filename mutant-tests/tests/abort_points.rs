@@ -28,6 +28,7 @@ fn the_tracer_finds_each_mutant() {
             (Mutant::BiasOutsideSection, sequence.name == "slot_claim"),
             (Mutant::CopyOutsideSection, sequence.name.starts_with("leaf_")),
             (Mutant::NextOutsideSection, on_a_list(sequence)),
+            (Mutant::PageOutsideSection, sequence.name == "counter_read"),
             (Mutant::RetainOutsideSection, sequence.name == "retain"),
         ] {
             choose(mutant);

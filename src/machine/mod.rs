@@ -10,7 +10,7 @@ pub use expel::{FenceError, fence, fence_cpu};
 pub use tier::{Tier, UnknownTier};
 
 #[cfg(not(stillpoint_loom))]
-mod cpus;
+pub(crate) mod cpus;
 #[cfg(not(stillpoint_loom))]
 pub(crate) mod decide;
 #[cfg(not(stillpoint_loom))]

@@ -14,6 +14,7 @@
 //! * [`change`]: sequences that change a word as planned, and may store or copy before.
 //! * [`exchange`]: sequences that take what a word holds, or what it leads to.
 //! * [`fence`], [`fence_cpu`]: end all sequences that have begun.
+//! * [`counter`]: the sequence that reads a hardware counter of a CPU.
 //! * `ids`: the numbers that the kernel keeps there.
 //! * [`leaf`]: sequences that are a whole read.
 //! * [`part`]: sequences on a CPU's part of something.
@@ -40,6 +41,7 @@ pub(crate) mod abi;
 pub mod area;
 pub mod cache;
 pub mod change;
+pub mod counter;
 pub mod exchange;
 pub(crate) mod ids;
 pub mod leaf;

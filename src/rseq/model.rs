@@ -17,6 +17,7 @@
 
 pub mod array;
 pub mod change;
+pub mod counter;
 pub mod exchange;
 pub mod leaf;
 pub mod list;
@@ -46,11 +47,13 @@ struct Script {
     unregistered: bool,
     lose_abort: bool,
     lose_one: u64,
+    /// Where it will be when its next read of a counter begins.
+    next: Option<usize>,
 }
 
 loom::thread_local! {
     static SCRIPT: Cell<Script> =
-        Cell::new(Script { cpu: 0, unregistered: false, lose_abort: false, lose_one: 0 });
+        Cell::new(Script { cpu: 0, unregistered: false, lose_abort: false, lose_one: 0, next: None });
 }
 
 fn script() -> Script {

@@ -158,6 +158,10 @@ pub enum Mutant {
     PlainChange,
     /// The flag is tested before the section that ends with a system call begins.
     FlagOutsideSection,
+    /// Whose page a counter's section reads is known before it begins.
+    PageOutsideSection,
+    /// Whoever has read a counter does not ask whether its page changed meanwhile.
+    PageLockIgnored,
     /// A section's commit stands one instruction behind its end.
     LateCommit,
     /// The kernel aborts no section. Some kernels are so: the self-test must find it.

@@ -22,6 +22,8 @@ mod cpus;
 mod leaves;
 #[path = "lists.rs"]
 mod lists;
+#[path = "tracer/pages.rs"]
+mod pages;
 #[path = "tracer/sequences.rs"]
 mod sequences;
 
@@ -121,7 +123,7 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
     };
     let section = descriptor.start..descriptor.start + descriptor.length;
     let (start, end) = (section.start, section.end);
-    let stops = stops(entry, &descriptor);
+    let stops = reached(&child, arena, sequence, &descriptor, stops(entry, &descriptor))?;
     let cpus = cpus::allowed();
 
     let mut outcome = Outcome { stops: 0, inside: 0, disturbed: 0, failures: Vec::new() };
@@ -157,6 +159,43 @@ fn try_trace(sequence: &Sequence) -> io::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// Those of the stops that the child comes to: what reads a counter of the processor is passed over
+/// where none counts.
+fn reached(
+    child: &Child,
+    arena: &Arena,
+    sequence: &Sequence,
+    descriptor: &Descriptor,
+    stops: Vec<u64>,
+) -> io::Result<Vec<u64>> {
+    if !matches!(sequence.commits_to, Place::FromPage) {
+        return Ok(stops);
+    }
+    let passed = |at: u64| -> io::Result<bool> {
+        for _ in 0..MOST_DISTURBED {
+            arena.reset();
+            if let Some(reached) = child.run_to_unless_done(&[at, descriptor.abort])? {
+                child.resume()?;
+                if reached == at {
+                    return Ok(false);
+                }
+            } else {
+                return Ok(true);
+            }
+        }
+        Err(io::Error::other("aborted without end"))
+    };
+    let mut reached = Vec::new();
+    for &at in &stops {
+        if passed(at)? {
+            println!("{}: passes over +{}", sequence.name, at - descriptor.start);
+        } else {
+            reached.push(at);
+        }
+    }
+    Ok(reached)
 }
 
 /// One stop. The inner error says what went wrong with the counts. `None` if the child was preempted

@@ -124,8 +124,8 @@ fn access(is: impl Fn(u32, u32) -> bool) -> Kind {
         Kind::Load(Order::Ordered) // ldar, ldapr
     } else if is(0xbfc0_0000, 0xb900_0000) || is(0xbfe0_0c00, 0xb820_0800) {
         Kind::Store(Order::Plain) // str, by either
-    } else if is(0xbfe0_0c00, 0xb800_0000) {
-        Kind::Private // stur
+    } else if is(0xbfe0_0c00, 0xb800_0000) || is(0xffe0_0c00, 0x3c80_0000) {
+        Kind::Private // stur, of a word or two
     } else if is(0xbfff_fc00, 0x889f_fc00) {
         Kind::Store(Order::Ordered) // stlr
     } else {

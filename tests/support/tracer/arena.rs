@@ -2,6 +2,7 @@
 
 use super::leaves::{Leaves, Read};
 use super::lists::{self, Act, Lists};
+use super::pages::Pages;
 use super::sequences::Sequence;
 use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -13,7 +14,7 @@ use stillpoint::rseq::syscall::Call;
 
 pub(super) const CPUS: usize = lists::CPUS;
 /// Lines the adversary commits on: the child runs on low-numbered CPUs, or the test is weaker.
-const INTERFERED: usize = 64;
+pub(super) const INTERFERED: usize = 64;
 
 /// What parent and child share.
 #[repr(C)]
@@ -26,6 +27,7 @@ pub(super) struct Arena {
     pub(super) leaves: Leaves,
     /// What is read there.
     pub(super) read: Read,
+    pub(super) pages: Pages,
     pub(super) lines: [Line; CPUS + 1],
     pub(super) gate: Gate,
     pub(super) slot_lines: [SlotLine; CPUS],
@@ -87,10 +89,12 @@ pub(super) enum Place {
     Slot,
     /// What is read; of no CPU.
     InLeaf(Read),
+    /// A buffer, from the page of a CPU's counter.
+    FromPage,
     /// The kernel: the `eventfd` counts calls, of whatever CPU.
     Bell,
 }
-pub(super) use Place::{Bell, Head, InLeaf, InList, InPart, Slot, Word};
+pub(super) use Place::{Bell, FromPage, Head, InLeaf, InList, InPart, Slot, Word};
 
 /// The id that stands for a phase.
 pub(super) fn id(phase: usize) -> u64 {
@@ -115,11 +119,11 @@ impl Arena {
             let p = p.cast::<Arena>();
             (&raw mut (*p).act).write(match place {
                 InList(act) => act,
-                Word(_) | InPart | Head | Slot | InLeaf(_) | Bell => Act::Push,
+                Word(_) | InPart | Head | Slot | InLeaf(_) | FromPage | Bell => Act::Push,
             });
             (&raw mut (*p).read).write(match place {
                 InLeaf(read) => read,
-                Word(_) | InPart | Head | Slot | InList(_) | Bell => Read::Copy(1),
+                Word(_) | InPart | Head | Slot | InList(_) | FromPage | Bell => Read::Copy(1),
             });
             (&raw mut (*p).bell).write(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC));
             &*p
@@ -137,6 +141,7 @@ impl Arena {
             arena.place.open(CPUS as u32);
             arena.lists.open();
         }
+        arena.pages.open();
         arena.slot_gate.store(id(0), SeqCst);
         arena.reset();
         Ok(arena)
@@ -172,6 +177,7 @@ impl Arena {
     pub(super) fn reset(&self) {
         self.lists.reset(self.act);
         self.leaves.reset(self.read);
+        self.pages.reset();
         for line in &self.slot_lines {
             for (at, slot) in line.slots.iter().enumerate() {
                 slot.store(if at < 2 { u64::MAX } else { 0 }, SeqCst);
@@ -182,7 +188,7 @@ impl Arena {
     pub(super) fn sum(&self, phase: usize, place: Place) -> u64 {
         let line_0 = match place {
             Word(word) => word(&self.lines[0].phases[phase]).load(SeqCst),
-            Slot | InPart | InList(_) | InLeaf(_) | Head | Bell => 0,
+            Slot | InPart | InList(_) | InLeaf(_) | Head | FromPage | Bell => 0,
         };
         line_0 + (0..CPUS).map(|cpu| self.sum_of(cpu, phase, place)).sum::<u64>()
     }
@@ -195,7 +201,8 @@ impl Arena {
             InList(act) if phase == 0 => self.lists.count(cpu, act),
             InLeaf(read) if phase == 0 && cpu == 0 => self.leaves.count(read),
             Bell if cpu == 0 && phase == 0 => self.rung(),
-            InList(_) | InLeaf(_) | Bell => 0,
+            FromPage if phase == 0 => self.pages.count(cpu),
+            InList(_) | InLeaf(_) | FromPage | Bell => 0,
             Slot => {
                 let slots = self.slot_lines[cpu].slots.iter();
                 slots.filter(|slot| slot.load(SeqCst) == id(phase)).count() as u64
@@ -209,6 +216,10 @@ impl Arena {
             self.leaves.interfere(read, INTERFERED as u64);
             return INTERFERED as u64;
         }
+        if let FromPage = place {
+            self.pages.interfere(INTERFERED);
+            return INTERFERED as u64;
+        }
         for cpu in 0..INTERFERED {
             match place {
                 Word(word) => {
@@ -218,7 +229,7 @@ impl Arena {
                     self.parts[cpu].0[phase].fetch_add(1, SeqCst);
                 }
                 InList(act) => self.lists.interfere(cpu, act),
-                InLeaf(_) => {}
+                InLeaf(_) | FromPage => {}
                 Bell => {
                     let Call { number, arguments: [bell, once, length, ..] } = self.ring();
                     // SAFETY: as the child makes it.

@@ -129,11 +129,20 @@ impl Child {
 
     /// Lets the child run to one of `addresses`, and back up to it. Returns which.
     pub(crate) fn run_to(&self, addresses: &[u64]) -> io::Result<u64> {
+        let reached = self.run_to_unless_done(addresses)?;
+        reached.ok_or_else(|| io::Error::other(format!("done, not at {addresses:#x?}")))
+    }
+
+    /// The same; `None` if the child stopped of itself before it came there.
+    pub(crate) fn run_to_unless_done(&self, addresses: &[u64]) -> io::Result<Option<u64>> {
         let covered = addresses.iter().map(|&at| Ok((at, self.patch(at, cpu::BREAKPOINT)?)));
         let covered: Vec<_> = covered.collect::<io::Result<_>>()?;
         let signal = self.resume()?;
         for &(at, text) in covered.iter().rev() {
             self.patch(at, text)?;
+        }
+        if signal == libc::SIGSTOP {
+            return Ok(None);
         }
         // SAFETY: all-zero registers are valid, and overwritten.
         let mut registers: cpu::Registers = unsafe { std::mem::zeroed() };
@@ -147,7 +156,7 @@ impl Child {
         };
         *cpu::ip(&mut registers) = reached;
         self.registers(libc::PTRACE_SETREGSET, &mut registers)?;
-        Ok(reached)
+        Ok(Some(reached))
     }
 
     /// The CPU number that the child's area shows it.

@@ -1,6 +1,6 @@
 //! The sequences that are traced.
 
-use super::arena::Place::{self, Bell, Head, InLeaf, InList, InPart, Slot, Word};
+use super::arena::Place::{self, Bell, FromPage, Head, InLeaf, InList, InPart, Slot, Word};
 use super::arena::{Arena, Part};
 use super::leaves::Read;
 use super::lists::Act;
@@ -47,7 +47,7 @@ const fn calls(name: &'static str, attempt: extern "C" fn(&Arena) -> bool) -> Se
     Sequence { name, attempt, commits_to: Bell, follows_phase: false }
 }
 
-pub(crate) const SEQUENCES: [Sequence; 32] = [
+pub(crate) const SEQUENCES: [Sequence; 33] = [
     leaf("leaf_1", Read::Copy(1), attempt_read::<1>),
     leaf("leaf_2", Read::Copy(2), attempt_read::<2>),
     leaf("leaf_4", Read::Copy(4), attempt_read::<4>),
@@ -60,6 +60,12 @@ pub(crate) const SEQUENCES: [Sequence; 32] = [
     leaf("retain", Read::Retain, attempt_retain),
     calls("syscall_unless", attempt_unless),
     calls("syscall_armed", attempt_armed),
+    Sequence {
+        name: "counter_read",
+        attempt: attempt_counter,
+        commits_to: FromPage,
+        follows_phase: false,
+    },
     on_list("stack_push", Act::Push, attempt_push),
     on_list("stack_pop", Act::Pop, attempt_pop),
     on_list("stack_take", Act::Take, attempt_take),
@@ -143,6 +149,11 @@ extern "C" fn attempt_armed(arena: &Arena) -> bool {
     arena.slot.store(arena.flag.load(SeqCst) as usize, SeqCst);
     // SAFETY: as above; nobody else stores to the slot.
     unsafe { armed(&arena.slot, 7, &arena.ring()) == Some(8) && arena.slot.load(SeqCst) == 7 }
+}
+
+#[inline(never)]
+extern "C" fn attempt_counter(arena: &Arena) -> bool {
+    arena.pages.read()
 }
 
 #[inline(never)]

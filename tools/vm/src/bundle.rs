@@ -81,6 +81,7 @@ const TESTS: &[&str] = &[
     "stress",
     "locks",
     "slices",
+    "perf",
     "surroundings",
 ];
 

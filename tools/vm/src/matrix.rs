@@ -218,6 +218,7 @@ fn most() -> Vec<Step> {
     let mut steps = core();
     steps.extend(percpu());
     steps.extend([step("interrupt", ""), step("lib", ""), service(), step("locks", "")]);
+    steps.push(step("perf", ""));
     steps.extend(torture("", 4));
     steps
 }
@@ -246,6 +247,9 @@ fn core() -> Vec<Step> {
 fn interrupted() -> Vec<Step> {
     let mut steps = core();
     steps.extend(percpu());
+    // Emulated arm64 has counters of cycles and, here, of instructions; x86-64 has none.
+    steps.push(step("perf", "--nocapture"));
+    steps.push(step("perf", "--ignored --nocapture where_user_access_is_allowed"));
     steps.push(step("torture", "--seconds 4 --seed 1"));
     steps
 }
@@ -267,6 +271,7 @@ fn hotplug() -> Vec<Step> {
     ]);
     steps.extend(more.into_iter().map(|step| step.with("hotplug")));
     steps.push(step("remote", "--ignored what_a_cpu_keeps_that_goes_offline"));
+    steps.push(step("perf", "--ignored --nocapture a_cpu_that_goes_offline"));
     steps.push(step("machine", ""));
     steps
 }
