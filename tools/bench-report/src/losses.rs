@@ -129,7 +129,7 @@ fn missed(book: &Book, asked: &[Asked]) -> String {
 
 /// The targets of a group, with what became of them.
 pub(crate) fn targets(claims: &[crate::data::Claim]) -> String {
-    let header = ["what", "target", "measured", ""];
+    let header = ["what was asked for", "target", "measured", ""];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for claim in claims {
         let met = claim.target.is_met(claim.value.median);
@@ -140,5 +140,5 @@ pub(crate) fn targets(claims: &[crate::data::Claim]) -> String {
             if met { "met" } else { "**missed**" }.to_owned(),
         ]);
     }
-    markdown(&rows)
+    format!("\n{}\n", markdown(&rows))
 }

@@ -10,12 +10,13 @@
 //! | `{{plot TITLE \| METRIC}}` | one quantity as a picture |
 //! | `{{targets}}` | what was asked of the group |
 //! | `{{until measured}}`, `{{end}}` | what is between stands only where the group has no data |
+//! | `{{once measured}}`, `{{end}}` | and that only where it has |
 //! | `{{losses}}` | in `page.md`: the losing cases of all groups |
 //!
 //! Tables that the prose does not name come behind it, folded.
 
 use crate::book::{Book, Group};
-use crate::data::{Asked, Table, targets};
+use crate::data::{Table, targets};
 use crate::{losses, plot, tables};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, HashSet};
@@ -73,6 +74,7 @@ enum Directive<'a> {
     Plot(&'a str, &'a str),
     Targets,
     UntilMeasured,
+    OnceMeasured,
     End,
     Losses,
 }
@@ -93,6 +95,7 @@ impl<'a> Directive<'a> {
                 "conditions" => Directive::Conditions,
                 "targets" => Directive::Targets,
                 "until measured" => Directive::UntilMeasured,
+                "once measured" => Directive::OnceMeasured,
                 "end" => Directive::End,
                 "losses" => Directive::Losses,
                 _ => bail!("what is {line}?"),
@@ -144,6 +147,7 @@ fn group(page: &mut Page, name: &str, text: &str, of: Option<&Group>) -> Result<
         let directive = Directive::of(line)?;
         match (directive, of) {
             (Some(Directive::UntilMeasured), _) => hidden = of.is_some(),
+            (Some(Directive::OnceMeasured), _) => hidden = of.is_none(),
             (Some(Directive::End), _) => hidden = false,
             (None, _) => {
                 if !hidden {
@@ -220,7 +224,8 @@ fn draw(page: &mut Page, group: &str, table: &Table) -> Result<()> {
     Ok(())
 }
 
-/// What is asked for, by everybody.
-pub fn asked() -> Vec<Asked> {
-    targets()
+/// All of a group's tables, with nothing around.
+pub fn all_tables(of: &Group) -> String {
+    let tables = of.report.tables.iter().map(|t| format!("{}:\n\n{}\n", t.title, tables::figures(t)));
+    conditions(of) + "\n" + &tables.collect::<String>()
 }
