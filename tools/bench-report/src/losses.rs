@@ -97,8 +97,7 @@ fn missed(book: &Book, asked: &[Asked]) -> String {
     let is_measured = |asked: &&Asked| {
         claims().any(|(of, c)| asked.is_of(&of.report.bench, &c.table, &c.claim))
     };
-    let (measured, open): (Vec<_>, Vec<_>) = asked.iter().partition(is_measured);
-    if measured.is_empty() {
+    if claims().next().is_none() {
         return String::new();
     }
     let header = ["", "what", "target", "measured", "from, to", "who asks"];
@@ -119,7 +118,8 @@ fn missed(book: &Book, asked: &[Asked]) -> String {
     if lost > 0 {
         text += &markdown(&rows);
     }
-    let open = open.iter().filter(|asked| book.0.contains_key(&asked.bench));
+    let of_measured = |asked: &&Asked| book.0.contains_key(&asked.bench);
+    let open = asked.iter().filter(of_measured).filter(|asked| !is_measured(asked));
     let open: Vec<_> = open.map(|of| format!("{}: {}, {}", of.bench, of.table, of.claim)).collect();
     if !open.is_empty() {
         let _ = write!(text, "\nNot measured: {}.\n", open.join("; "));

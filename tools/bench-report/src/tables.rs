@@ -42,7 +42,12 @@ pub(crate) fn with_range(value: Spread) -> String {
 pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (at, row) in rows.iter().enumerate() {
-        let _ = writeln!(text, "| {} |", row.join(" | ").replace("|  |", "| |"));
+        text.push('|');
+        for cell in row {
+            let space = if cell.is_empty() { "" } else { " " };
+            let _ = write!(text, "{space}{cell} |");
+        }
+        text.push('\n');
         if at == 0 {
             let _ = writeln!(text, "|{}", "---|".repeat(row.len()));
         }
