@@ -85,11 +85,8 @@ const BY_NODE: &str = "stillpoint, by node";
 const BY_CACHE: &str = "stillpoint, by cache";
 const THREADS: [(&str, u64); 3] = [("alone", 1), ("two", 2), ("eight", 8)];
 
-static BENCH: record::Bench = record::Bench {
-    name: "cohort",
-    is_ours: |name| name.starts_with("stillpoint"),
-    floors: &[],
-};
+static BENCH: record::Bench =
+    record::Bench { name: "cohort", is_ours: |name| name.starts_with("stillpoint"), floors: &[] };
 
 fn main() -> ExitCode {
     harness::main(&BENCH, criterion_groups, summary)

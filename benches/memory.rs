@@ -65,8 +65,10 @@ fn summary(options: &harness::Quick) {
                 println!("  {:<40} {:>10.0} {:>8}", thing.name, median(rounds), thing.size);
             }
             let title = format!("Memory of {title}");
-            let all = grown.iter().map(|(thing, rounds)| {
-                Rounds { setting: "", name: thing.name, rounds: rounds.clone() }
+            let all = grown.iter().map(|(thing, rounds)| Rounds {
+                setting: "",
+                name: thing.name,
+                rounds: rounds.clone(),
             });
             record::figures(&title, "bytes", Better::Less, &all.collect::<Vec<_>>());
         }
@@ -81,7 +83,8 @@ fn median(of: &[f64]) -> f64 {
 fn grown(thing: &Thing, rounds: usize) -> Vec<f64> {
     let child = || {
         let this = std::env::current_exe().ok()?;
-        let output = Command::new(this).args(["memory-of", thing.title, thing.name]).output().ok()?;
+        let output =
+            Command::new(this).args(["memory-of", thing.title, thing.name]).output().ok()?;
         String::from_utf8(output.stdout).ok()?.trim().parse::<f64>().ok()
     };
     let grown: Vec<f64> = (0..rounds).filter_map(|_| child()).collect();

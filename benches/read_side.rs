@@ -57,9 +57,7 @@ impl Field {
         let pinned = cpus.first().is_some_and(|&cpu| clock::pin(cpu));
         let there = cpus.get(1).copied().filter(|_| pinned);
         if there.is_none() {
-            record::skip(
-                "two_threads, busy readers: this takes two CPUs and leave to pin to them",
-            );
+            record::skip("two_threads, busy readers: this takes two CPUs and leave to pin to them");
         }
         let mut words = readers::all(Words([1, 2, 3, 4]));
         words.extend(readers::foreign());

@@ -95,11 +95,8 @@ impl Field {
     }
 }
 
-static BENCH: record::Bench = record::Bench {
-    name: "reclaim",
-    is_ours: |name| name.starts_with("stillpoint"),
-    floors: &[],
-};
+static BENCH: record::Bench =
+    record::Bench { name: "reclaim", is_ours: |name| name.starts_with("stillpoint"), floors: &[] };
 
 fn main() -> ExitCode {
     let asked: Vec<_> = std::env::args().filter(|arg| arg != "--bench").collect();

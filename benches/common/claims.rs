@@ -44,8 +44,10 @@ impl Measured {
         for (name, of_round) in &all {
             println!("  {name:<56} {:>10.2}", spread(of_round).median);
         }
-        let taken = runs.iter().zip(&all).map(|(run, (_, rounds))| {
-            Rounds { setting: &run.setting, name: &run.name, rounds: rounds.clone() }
+        let taken = runs.iter().zip(&all).map(|(run, (_, rounds))| Rounds {
+            setting: &run.setting,
+            name: &run.name,
+            rounds: rounds.clone(),
         });
         record::figures(title, "ns", Better::Less, &taken.collect::<Vec<_>>());
         Measured { title: title.to_owned(), rounds: all }

@@ -170,10 +170,7 @@ fn memory() {
         table.add_row([peer.name.to_owned()].into_iter().chain(sizes.map(of)));
     }
     println!("{table}");
-    let all = all.iter().map(|(setting, name, bytes)| Rounds {
-        setting,
-        name,
-        rounds: vec![*bytes],
-    });
+    let all =
+        all.iter().map(|(setting, name, bytes)| Rounds { setting, name, rounds: vec![*bytes] });
     record::figures("Memory of a map", "bytes", Better::Less, &all.collect::<Vec<_>>());
 }

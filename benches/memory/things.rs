@@ -103,38 +103,104 @@ pub(crate) fn all() -> Vec<Thing> {
         many("a domain", "stillpoint Domain", FEW, Domain::new, |of| drop(of.read())),
         many("a domain", "crossbeam-epoch Collector", FEW, Default::default, handle_of),
         many("a domain", "seize Collector", FEW, seize::Collector::new, |of| drop(of.enter())),
-        many(cell, "stillpoint RcuCell", MANY, || RcuCell::new(1_u64), |of| {
-            black_box(*of.load(&rcu::read()));
-        }),
-        many(cell, "stillpoint SnapshotCell", MANY, || SnapshotCell::new(1_u64), |of| {
-            black_box(of.get());
-        }),
-        many(cell, "stillpoint Shared", MANY, || Shared::new(1_u64), |of| {
-            black_box(*of.load());
-        }),
-        many(cell, "arc-swap", MANY, || ArcSwap::from_pointee(1_u64), |of| {
-            black_box(**of.load());
-        }),
-        many(lock, "stillpoint Mutex", MANY, || stillpoint::Mutex::new(0_u64), |of| *of.lock() += 1),
-        many(lock, "stillpoint SpinLock", MANY, || stillpoint::SpinLock::new(0_u64), |of| {
-            *of.lock() += 1;
-        }),
-        many(lock, "stillpoint RwLock", MANY, || stillpoint::RwLock::new(0_u64), |of| {
-            black_box(*of.read());
-        }),
-        many(lock, "parking_lot Mutex", MANY, || parking_lot::Mutex::new(0_u64), |of| {
-            *of.lock() += 1;
-        }),
-        many(lock, "parking_lot RwLock", MANY, || parking_lot::RwLock::new(0_u64), |of| {
-            black_box(*of.read());
-        }),
+        many(
+            cell,
+            "stillpoint RcuCell",
+            MANY,
+            || RcuCell::new(1_u64),
+            |of| {
+                black_box(*of.load(&rcu::read()));
+            },
+        ),
+        many(
+            cell,
+            "stillpoint SnapshotCell",
+            MANY,
+            || SnapshotCell::new(1_u64),
+            |of| {
+                black_box(of.get());
+            },
+        ),
+        many(
+            cell,
+            "stillpoint Shared",
+            MANY,
+            || Shared::new(1_u64),
+            |of| {
+                black_box(*of.load());
+            },
+        ),
+        many(
+            cell,
+            "arc-swap",
+            MANY,
+            || ArcSwap::from_pointee(1_u64),
+            |of| {
+                black_box(**of.load());
+            },
+        ),
+        many(
+            lock,
+            "stillpoint Mutex",
+            MANY,
+            || stillpoint::Mutex::new(0_u64),
+            |of| *of.lock() += 1,
+        ),
+        many(
+            lock,
+            "stillpoint SpinLock",
+            MANY,
+            || stillpoint::SpinLock::new(0_u64),
+            |of| {
+                *of.lock() += 1;
+            },
+        ),
+        many(
+            lock,
+            "stillpoint RwLock",
+            MANY,
+            || stillpoint::RwLock::new(0_u64),
+            |of| {
+                black_box(*of.read());
+            },
+        ),
+        many(
+            lock,
+            "parking_lot Mutex",
+            MANY,
+            || parking_lot::Mutex::new(0_u64),
+            |of| {
+                *of.lock() += 1;
+            },
+        ),
+        many(
+            lock,
+            "parking_lot RwLock",
+            MANY,
+            || parking_lot::RwLock::new(0_u64),
+            |of| {
+                black_box(*of.read());
+            },
+        ),
         many(lock, "std Mutex", MANY, || Mutex::new(0_u64), |of| *of.lock().unwrap() += 1),
-        many(lock, "std RwLock", MANY, || std::sync::RwLock::new(0_u64), |of| {
-            black_box(*of.read().unwrap());
-        }),
-        many(lock, "crossbeam ShardedLock", FEW, || ShardedLock::new(0_u64), |of| {
-            black_box(*of.read().unwrap());
-        }),
+        many(
+            lock,
+            "std RwLock",
+            MANY,
+            || std::sync::RwLock::new(0_u64),
+            |of| {
+                black_box(*of.read().unwrap());
+            },
+        ),
+        many(
+            lock,
+            "crossbeam ShardedLock",
+            FEW,
+            || ShardedLock::new(0_u64),
+            |of| {
+                black_box(*of.read().unwrap());
+            },
+        ),
         many(counter, "stillpoint Counter", MANY, Counter::new, |of| of.add(1)),
         many(counter, "AtomicU64 on a line of its own", MANY, padded, |of| {
             of.fetch_add(1, Relaxed);
@@ -145,15 +211,20 @@ pub(crate) fn all() -> Vec<Thing> {
         many("a histogram", "Mutex<hdrhistogram>, 2 digits to 2^30", FEW, hdr, |of| {
             (0..20).for_each(|bit| of.lock().unwrap().saturating_record(1 << bit));
         }),
-        many("a pool, one piece of 64 bytes taken on each CPU", "stillpoint Pool", FEW, pool, |of| {
-            drop(of.boxed([0; 8]));
-        }),
+        many(
+            "a pool, one piece of 64 bytes taken on each CPU",
+            "stillpoint Pool",
+            FEW,
+            pool,
+            |of| {
+                drop(of.boxed([0; 8]));
+            },
+        ),
         threads(IDLE, || ()),
         threads("stillpoint, has read", || _ = black_box(*CELL.load(&rcu::read()))),
         threads("crossbeam-epoch, was pinned", || drop(crossbeam_epoch::pin())),
         threads("seize, has entered", || {
-            static COLLECTOR: LazyLock<seize::Collector> =
-                LazyLock::new(seize::Collector::new);
+            static COLLECTOR: LazyLock<seize::Collector> = LazyLock::new(seize::Collector::new);
             drop(COLLECTOR.enter());
         }),
         threads("thread-local Vec of a box", || {

@@ -7,8 +7,8 @@ use crate::claims::{Measured, Run, verdict};
 use crate::clock;
 use crate::objects::{self, *};
 use crate::peers::{self, *};
-use crate::rings::{self, *};
 use crate::record::{self, Rounds};
+use crate::rings::{self, *};
 use crate::rounds::{interleaved, quartiles};
 use bench_data::Better::{self, Less, More, Neither};
 
@@ -187,7 +187,8 @@ fn objects_alone(field: &Field<'_>) {
     }
     let peers = objects::elsewhere(cpus);
     let title = "The same, given back on another CPU";
-    let m = Measured::interleaved(title, field.less(5 * ROUNDS_OF_THREADS), runs(&peers, OPERATIONS));
+    let m =
+        Measured::interleaved(title, field.less(5 * ROUNDS_OF_THREADS), runs(&peers, OPERATIONS));
     memory_claims(&m);
     let peers = objects::stacks();
     let title = "An object from a stack, and back, one thread";

@@ -6,10 +6,10 @@
 
 use crate::claims::{Measured, Run, verdict};
 use crate::harness::Quick;
-use crate::record::{self, Rounds};
 use crate::readers::{
     BARE, CROSSBEAM, GLOBAL, OWN, PARKING_LOT, Reader, SHARED_OBJECT, URCU, URCU_SHARED_OBJECT,
 };
+use crate::record::{self, Rounds};
 use crate::{Field, readers};
 use bench_data::Better;
 

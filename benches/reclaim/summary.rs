@@ -92,7 +92,8 @@ fn take_down<R>(
     of: impl Fn(&R) -> f64,
 ) {
     let all = names.iter().zip(runs);
-    let all = all.map(|(name, its)| Rounds { setting, name, rounds: its.iter().map(&of).collect() });
+    let all =
+        all.map(|(name, its)| Rounds { setting, name, rounds: its.iter().map(&of).collect() });
     record::figures(title, metric, better, &all.collect::<Vec<_>>());
 }
 

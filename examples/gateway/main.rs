@@ -162,7 +162,6 @@ fn serve<G: Guard<RouteTable>>(
     let failed = |error: io::Error| format!("cannot serve on {addr}: {error}");
     let listener = TcpListener::bind(addr).map_err(failed)?;
     let routes = table.routes().len();
-    let traffic = Traffic::new(&table);
     let table = Arc::new(G::hold(table));
     let (mut reloader, mut storm) = (None, None);
     match edits {

@@ -55,7 +55,10 @@ pub fn merge(runs: &[Report]) -> Option<Report> {
     for table in group(runs.iter().flat_map(|run| &run.tables), |t| (&t.title, &t.metric)) {
         let cells = group(table.iter().flat_map(|t| &t.cells), |c| (&c.setting, &c.name));
         let cells = cells.iter().filter_map(|of| {
-            Some(Cell { value: spread(of.iter().map(|cell| cell.value))?, ..(*of.first()?).clone() })
+            Some(Cell {
+                value: spread(of.iter().map(|cell| cell.value))?,
+                ..(*of.first()?).clone()
+            })
         });
         let ratios = table.iter().flat_map(|t| &t.ratios);
         let ratios = group(ratios, |r| (&r.setting, &r.ours, &r.theirs));

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const LOCKS: [&str; 5] = ["rcu", "stillpoint-rwlock", "rwlock", "parking_lot", "arc-swap"];
 const OURS: [&str; 2] = ["rcu", "stillpoint-rwlock"];
 /// Updates a second.
-const STORMS: [u16; 3] = [0, 20, 1000];
+const STORMS: [u16; 3] = [0, 20, 200];
 const CONNECTIONS: &str = "32";
 
 /// How long, and how often.
@@ -31,7 +31,7 @@ struct Plan {
 /// What one turn of one lock brought, by quantity.
 type Turn = Vec<f64>;
 
-const METRICS: [(&str, Better); 7] = [
+const METRICS: [(&str, Better); 8] = [
     ("requests/s", Better::More),
     ("p50, µs", Better::Less),
     ("p99, µs", Better::Less),
@@ -39,6 +39,7 @@ const METRICS: [(&str, Better); 7] = [
     ("CPU µs / request", Better::Less),
     ("CPU µs / update", Better::Less),
     ("slowest update, µs", Better::Less),
+    ("updates/s", Better::Neither),
 ];
 
 /// Every lock in every storm.
@@ -229,6 +230,7 @@ fn turn(
         // Without updates: of none.
         cpu[1] / (storm.per_second * elapsed),
         storm.slowest,
+        storm.per_second,
     ];
     Ok((tier, turn))
 }

@@ -37,8 +37,7 @@ fn of_table(table: &Table) -> (usize, Vec<Loss<'_>>) {
 /// The section's tables.
 pub(crate) fn section(book: &Book, prose: &Prose, asked: &[Asked]) -> String {
     let mut text = missed(book, asked);
-    let mut summary =
-        vec![["", "comparisons", "lost", "the worst"].map(str::to_owned).to_vec()];
+    let mut summary = vec![["", "comparisons", "lost", "the worst"].map(str::to_owned).to_vec()];
     let mut details = String::new();
     for (name, _) in prose.groups() {
         let Some(of) = book.0.get(name) else { continue };
@@ -94,9 +93,8 @@ fn of_group(name: &str, losses: &[Loss<'_>]) -> String {
 
 fn missed(book: &Book, asked: &[Asked]) -> String {
     let claims = || book.0.values().flat_map(|of| of.report.claims.iter().map(move |c| (of, c)));
-    let is_measured = |asked: &&Asked| {
-        claims().any(|(of, c)| asked.is_of(&of.report.bench, &c.table, &c.claim))
-    };
+    let is_measured =
+        |asked: &&Asked| claims().any(|(of, c)| asked.is_of(&of.report.bench, &c.table, &c.claim));
     if claims().next().is_none() {
         return String::new();
     }

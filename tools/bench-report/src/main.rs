@@ -116,7 +116,11 @@ fn work(cli: &Cli) -> Result<()> {
         write(&docs, &book, &render(&book, &prose)?)?;
     }
     write(&docs, &book, &render(&book, &prose)?)?;
-    eprintln!("wrote {} after {} s", docs.join("performance.md").display(), begin.elapsed().as_secs());
+    eprintln!(
+        "wrote {} after {} s",
+        docs.join("performance.md").display(),
+        begin.elapsed().as_secs()
+    );
     Ok(())
 }
 
@@ -129,9 +133,7 @@ fn command(cli: &Cli, group: &str) -> String {
 /// A book that is not there yet is empty.
 fn read(file: &Path) -> Result<Book> {
     match fs::read_to_string(file) {
-        Ok(text) => {
-            serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))
-        }
+        Ok(text) => serde_json::from_str(&text).with_context(|| format!("in {}", file.display())),
         Err(_) => Ok(Book::default()),
     }
 }

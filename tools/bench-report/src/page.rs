@@ -205,7 +205,15 @@ fn conditions(of: &Group) -> String {
     let mut text = format!(
         "`{}`: {} run{s}{quick}, {}, commit {}, tier {}. {}, Linux {}; {}; load at the start {}. \
          Medians; beside them or in brackets the {spread}; *slanted* where a peer is ahead.\n",
-        c.command, of.runs, c.date, c.commit, of.report.tier, c.machine, c.kernel, c.versions, c.load,
+        c.command,
+        of.runs,
+        c.date,
+        c.commit,
+        of.report.tier,
+        c.machine,
+        c.kernel,
+        c.versions,
+        c.load,
     );
     if !of.report.skipped.is_empty() {
         let _ = write!(text, "\nSkipped: {}.\n", of.report.skipped.join("; "));
@@ -226,6 +234,7 @@ fn draw(page: &mut Page, group: &str, table: &Table) -> Result<()> {
 
 /// All of a group's tables, with nothing around.
 pub fn all_tables(of: &Group) -> String {
-    let tables = of.report.tables.iter().map(|t| format!("{}:\n\n{}\n", t.title, tables::figures(t)));
+    let tables =
+        of.report.tables.iter().map(|t| format!("{}:\n\n{}\n", t.title, tables::figures(t)));
     conditions(of) + "\n" + &tables.collect::<String>()
 }

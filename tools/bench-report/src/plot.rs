@@ -78,7 +78,8 @@ fn bars(area: &Area<'_>, title: &str, table: &Table) -> Drawn {
         let row = (count - 1 - at) as i32;
         let color = if cell.role == Role::Ours { color(0) } else { color(6) };
         let (from, to) = (SegmentValue::Exact(row), SegmentValue::Exact(row + 1));
-        let mut bar = Rectangle::new([(low, from), (cell.value.median, to)], color.mix(0.7).filled());
+        let mut bar =
+            Rectangle::new([(low, from), (cell.value.median, to)], color.mix(0.7).filled());
         bar.set_margin(4, 4, 0, 0);
         chart.draw_series([bar])?;
         let middle = SegmentValue::CenterOf(row);

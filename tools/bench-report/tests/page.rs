@@ -3,7 +3,9 @@
 //! `UPDATE_PAGES=1 cargo test -p bench-report` writes what is expected of the sample again.
 
 use bench_report::book::{Book, Conditions, Group, merge};
-use bench_report::data::{Better, Cell, Claim, Ratio, Report, Role, Spread, Table, Target, targets};
+use bench_report::data::{
+    Better, Cell, Claim, Ratio, Report, Role, Spread, Table, Target, targets,
+};
 use bench_report::page::{Prose, render};
 use std::collections::BTreeMap;
 use std::fs;
