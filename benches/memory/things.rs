@@ -96,7 +96,8 @@ pub(crate) fn all() -> Vec<Thing> {
     static CELL: LazyLock<RcuCell<u64>> = LazyLock::new(|| RcuCell::new(1));
     const MANY: usize = 20_000;
     const FEW: usize = 500;
-    let lock = "a lock around 8 bytes";
+    let mutex = "a mutex around 8 bytes";
+    let rwlock = "a reader-writer lock around 8 bytes";
     let counter = "a counter";
     let cell = "a cell of 8 bytes";
     let mut all = vec![
@@ -140,14 +141,14 @@ pub(crate) fn all() -> Vec<Thing> {
             },
         ),
         many(
-            lock,
+            mutex,
             "stillpoint Mutex",
             MANY,
             || stillpoint::Mutex::new(0_u64),
             |of| *of.lock() += 1,
         ),
         many(
-            lock,
+            mutex,
             "stillpoint SpinLock",
             MANY,
             || stillpoint::SpinLock::new(0_u64),
@@ -156,7 +157,7 @@ pub(crate) fn all() -> Vec<Thing> {
             },
         ),
         many(
-            lock,
+            rwlock,
             "stillpoint RwLock",
             MANY,
             || stillpoint::RwLock::new(0_u64),
@@ -165,7 +166,7 @@ pub(crate) fn all() -> Vec<Thing> {
             },
         ),
         many(
-            lock,
+            mutex,
             "parking_lot Mutex",
             MANY,
             || parking_lot::Mutex::new(0_u64),
@@ -174,7 +175,7 @@ pub(crate) fn all() -> Vec<Thing> {
             },
         ),
         many(
-            lock,
+            rwlock,
             "parking_lot RwLock",
             MANY,
             || parking_lot::RwLock::new(0_u64),
@@ -182,9 +183,9 @@ pub(crate) fn all() -> Vec<Thing> {
                 black_box(*of.read());
             },
         ),
-        many(lock, "std Mutex", MANY, || Mutex::new(0_u64), |of| *of.lock().unwrap() += 1),
+        many(mutex, "std Mutex", MANY, || Mutex::new(0_u64), |of| *of.lock().unwrap() += 1),
         many(
-            lock,
+            rwlock,
             "std RwLock",
             MANY,
             || std::sync::RwLock::new(0_u64),
@@ -193,7 +194,7 @@ pub(crate) fn all() -> Vec<Thing> {
             },
         ),
         many(
-            lock,
+            rwlock,
             "crossbeam ShardedLock",
             FEW,
             || ShardedLock::new(0_u64),
@@ -238,6 +239,8 @@ pub(crate) fn all() -> Vec<Thing> {
             peers::urcu().expect("looked at").registered(|_| ());
         }));
     }
+    // Those of a title beside each other.
+    all.sort_by_key(|thing| thing.title);
     all
 }
 

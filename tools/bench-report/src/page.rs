@@ -189,8 +189,7 @@ fn group(page: &mut Page, name: &str, text: &str, of: Option<&Group>) -> Result<
     if !rest.is_empty() {
         let _ = write!(page.text, "\n<details><summary>{} more tables</summary>\n", rest.len());
         for table in rest {
-            let table = (&table.title, tables::figures(table));
-            let _ = write!(page.text, "\n{}:\n\n{}", table.0, table.1);
+            let _ = write!(page.text, "\n{}", tables::figures(table));
         }
         let _ = write!(page.text, "\n</details>\n");
     }
@@ -234,7 +233,6 @@ fn draw(page: &mut Page, group: &str, table: &Table) -> Result<()> {
 
 /// All of a group's tables, with nothing around.
 pub fn all_tables(of: &Group) -> String {
-    let tables =
-        of.report.tables.iter().map(|t| format!("{}:\n\n{}\n", t.title, tables::figures(t)));
+    let tables = of.report.tables.iter().map(|table| tables::figures(table) + "\n");
     conditions(of) + "\n" + &tables.collect::<String>()
 }

@@ -84,7 +84,7 @@ fn judged(table: &Table, ratio: &Ratio, text: String) -> String {
 
 fn in_one_setting(table: &Table) -> String {
     let ours = ours(table);
-    let mut header = vec![String::new(), table.metric.clone(), "from, to".to_owned()];
+    let mut header = vec![table.title.clone(), table.metric.clone(), "from, to".to_owned()];
     header.extend(ours.iter().map(|name| format!("{name} / it")));
     let mut rows = vec![header];
     for cell in &table.cells {
@@ -104,7 +104,7 @@ fn in_settings(table: &Table, settings: &[&str]) -> String {
         let settings = settings.iter().map(|setting| (*setting).to_owned());
         [first.to_owned()].into_iter().chain(settings).collect()
     };
-    let mut rows = vec![header(&table.metric)];
+    let mut rows = vec![header(&format!("{}, {}", table.title, table.metric))];
     for of in group(table.cells.iter(), |cell| &cell.name) {
         let at = |setting: &&str| {
             let cell = of.iter().find(|cell| cell.setting == *setting);
@@ -114,7 +114,7 @@ fn in_settings(table: &Table, settings: &[&str]) -> String {
         rows.push([named(of[0])].into_iter().chain(cells).collect());
     }
     let mut text = markdown(&rows);
-    let mut rows = vec![header("ratio")];
+    let mut rows = vec![header("ours / theirs")];
     for of in group(table.ratios.iter(), |ratio| (&ratio.ours, &ratio.theirs)) {
         let at = |setting: &&str| {
             let ratio = of.iter().find(|ratio| ratio.setting == *setting);
