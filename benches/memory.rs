@@ -33,14 +33,13 @@ static BENCH: record::Bench = record::Bench {
 
 fn main() -> ExitCode {
     let asked: Vec<_> = std::env::args().filter(|arg| arg != "--bench").collect();
-    if let [_, word, title, name] = &asked[..] {
-        if word == "memory-of" {
-            let all = things::all();
-            let is_it = |thing: &&Thing| thing.title == title && thing.name == name;
-            let Some(thing) = all.iter().find(is_it) else { return ExitCode::FAILURE };
-            println!("{}", (thing.bytes_each)(&clock::allowed_cpus()));
-            return ExitCode::SUCCESS;
-        }
+    let asked: Vec<_> = asked.iter().map(String::as_str).collect();
+    if let [_, "memory-of", title, name] = asked[..] {
+        let all = things::all();
+        let is_it = |thing: &&Thing| thing.title == title && thing.name == name;
+        let Some(thing) = all.iter().find(is_it) else { return ExitCode::FAILURE };
+        println!("{}", (thing.bytes_each)(&clock::allowed_cpus()));
+        return ExitCode::SUCCESS;
     }
     harness::main(&BENCH, |_| (), summary)
 }

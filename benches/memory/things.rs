@@ -3,6 +3,7 @@
 use crate::clock;
 use arc_swap::ArcSwap;
 use crossbeam_utils::sync::ShardedLock;
+use std::cell::RefCell;
 use std::fs;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,13 +14,16 @@ use stillpoint::rcu::{self, Domain, RcuCell, Shared, SnapshotCell};
 
 pub(crate) const IDLE: &str = "a thread that waits";
 
+/// Makes and uses many of them, with the CPUs that it shall do so on.
+pub(crate) type BytesEach = Box<dyn Fn(&[usize]) -> f64>;
+
 /// One kind.
 pub(crate) struct Thing {
     pub(crate) title: &'static str,
     pub(crate) name: &'static str,
     /// Of the thing itself.
     pub(crate) size: usize,
-    pub(crate) bytes_each: Box<dyn Fn(&[usize]) -> f64>,
+    pub(crate) bytes_each: BytesEach,
 }
 
 /// What this process has in memory.
@@ -87,6 +91,8 @@ fn threads(name: &'static str, work: fn()) -> Thing {
     };
     Thing { title: "a thread", name, size: 0, bytes_each: Box::new(bytes_each) }
 }
+
+type Piece = Box<[u64; 8]>;
 
 fn handle_of(collector: &crossbeam_epoch::Collector) {
     drop(collector.register().pin());
@@ -229,8 +235,7 @@ pub(crate) fn all() -> Vec<Thing> {
             drop(COLLECTOR.enter());
         }),
         threads("thread-local Vec of a box", || {
-            thread_local!(static CACHE: std::cell::RefCell<Vec<Box<[u64; 8]>>> =
-                const { std::cell::RefCell::new(Vec::new()) });
+            thread_local!(static CACHE: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) });
             CACHE.with_borrow_mut(|cache| cache.push(Box::new([1; 8])));
         }),
     ];

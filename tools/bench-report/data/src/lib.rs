@@ -110,8 +110,9 @@ pub struct Claim {
 }
 
 /// A middle value, and how far others were from it: quartiles of the rounds of one run; the least
-/// and the most over several runs.
+/// and the most over several runs. In files it is these three numbers, since there are thousands.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[f64; 3]", into = "[f64; 3]")]
 pub struct Spread {
     /// The median.
     pub median: f64,
@@ -119,6 +120,18 @@ pub struct Spread {
     pub low: f64,
     /// The upper end.
     pub high: f64,
+}
+
+impl From<[f64; 3]> for Spread {
+    fn from([median, low, high]: [f64; 3]) -> Spread {
+        Spread { median, low, high }
+    }
+}
+
+impl From<Spread> for [f64; 3] {
+    fn from(of: Spread) -> [f64; 3] {
+        [of.median, of.low, of.high]
+    }
 }
 
 impl Spread {
