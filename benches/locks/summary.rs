@@ -67,6 +67,8 @@ impl Cell {
     }
 }
 
+type Quantity = fn(&Run) -> f64;
+
 /// Millions a second, by all threads.
 fn rate(run: &Run) -> f64 {
     run.tally.operations as f64 / run.wall.as_secs_f64() / 1e6
@@ -197,7 +199,7 @@ fn measure(
 fn take_down(title: &str, threads: usize, peers: &[&Peer], cells: &[Cell]) {
     let s = if threads == 1 { "" } else { "s" };
     let setting = format!("{threads} thread{s}");
-    let quantities: [(&str, Better, fn(&Run) -> f64); 2] =
+    let quantities: [(&str, Better, Quantity); 2] =
         [("M/s", Better::More, rate), ("CPU ns", Better::Less, cpu)];
     for (metric, better, of) in quantities {
         let all = peers.iter().zip(cells).map(|(peer, cell)| {
