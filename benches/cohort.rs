@@ -1,7 +1,8 @@
 //! What a cohort lock costs on a machine with one cohort, beside locks that know of none.
 //!
 //! ```text
-//! cargo bench --bench cohort
+//! cargo bench --bench cohort               criterion's groups, then the summary
+//! cargo bench --bench cohort -- summary    the summary alone, a quarter of a minute
 //! ```
 //!
 //! | group | one operation |
@@ -12,7 +13,19 @@
 //!
 //! What it is for, several memory nodes, is the simulator's to judge: `tools/sim`.
 
+#[path = "common/claims.rs"]
+#[allow(dead_code, reason = "other benchmarks use the rest")]
+mod claims;
+#[path = "common/harness.rs"]
+mod harness;
+#[path = "common/record.rs"]
+mod record;
+#[path = "common/rounds.rs"]
+mod rounds;
+
+use claims::{Measured, Run};
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
+use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread::scope;
 use std::time::{Duration, Instant};
@@ -53,21 +66,69 @@ fn cohorts<R: lock_api::RawMutex + Sync>() -> Lock<R> {
     Lock::new(0)
 }
 
-fn main() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-        .configure_from_args();
-    for (name, number) in [("alone", 1), ("two", 2), ("eight", 8)] {
+/// The locks with what is done to them, by name.
+type Adders = [(&'static str, Box<dyn Fn() + Sync>); 4];
+
+fn adders() -> Adders {
+    let by_node = cohorts::<RawCohortMutex<ByNode>>();
+    let by_cache = cohorts::<RawCohortMutex<ByLastLevelCache>>();
+    let (parking_lot, std) = (parking_lot::Mutex::new(0_u64), std::sync::Mutex::new(0_u64));
+    [
+        (BY_NODE, Box::new(move || *by_node.lock() += 1)),
+        (BY_CACHE, Box::new(move || *by_cache.lock() += 1)),
+        ("parking_lot", Box::new(move || *parking_lot.lock() += 1)),
+        ("std", Box::new(move || *std.lock().unwrap() += 1)),
+    ]
+}
+
+const BY_NODE: &str = "stillpoint, by node";
+const BY_CACHE: &str = "stillpoint, by cache";
+const THREADS: [(&str, u64); 3] = [("alone", 1), ("two", 2), ("eight", 8)];
+
+static BENCH: record::Bench =
+    record::Bench { name: "cohort", is_ours: |name| name.starts_with("stillpoint"), floors: &[] };
+
+fn main() -> ExitCode {
+    harness::main(&BENCH, criterion_groups, summary)
+}
+
+fn criterion_groups(criterion: &mut Criterion) {
+    for (name, number) in THREADS {
         let mut group = criterion.benchmark_group(format!("cohort/{name}"));
-        let by_node = cohorts::<RawCohortMutex<ByNode>>();
-        let by_cache = cohorts::<RawCohortMutex<ByLastLevelCache>>();
-        let (parking_lot, std) = (parking_lot::Mutex::new(0_u64), std::sync::Mutex::new(0_u64));
-        measure(&mut group, "by node", number, || *by_node.lock() += 1);
-        measure(&mut group, "by cache", number, || *by_cache.lock() += 1);
-        measure(&mut group, "parking_lot", number, || *parking_lot.lock() += 1);
-        measure(&mut group, "std", number, || *std.lock().unwrap() += 1);
+        for (name, add) in adders() {
+            measure(&mut group, name, number, add);
+        }
         group.finish();
     }
-    criterion.final_summary();
+}
+
+/// Rounds, and times that a lock is taken in one of them.
+const ROUNDS: usize = 51;
+const TIMES: u64 = 100_000;
+
+fn summary(options: &harness::Quick) {
+    let rounds = options.rounds(ROUNDS);
+    let machine = stillpoint::machine();
+    println!("\nSummary on tier {}: {}", machine.tier(), machine.reason());
+    println!("Medians of {rounds} interleaved rounds; ratios with their quartiles.");
+    let all = adders();
+    let mut runs = vec![];
+    for (_, number) in THREADS {
+        let by = by(number);
+        for (name, add) in &all {
+            let run = move || threads(number, TIMES, add).as_nanos() as f64 / TIMES as f64;
+            runs.push(Run::new(name, run).at(&by));
+        }
+    }
+    let title = "Lock, add one, unlock: time of the whole";
+    let m = Measured::interleaved(title, rounds, runs);
+    for (_, number) in THREADS {
+        let by = by(number);
+        m.claim(&format!("{BY_NODE}, {by}"), &format!("parking_lot, {by}"));
+        m.claim(&format!("{BY_CACHE}, {by}"), &format!("parking_lot, {by}"));
+    }
+}
+
+fn by(number: u64) -> String {
+    format!("{number} thread{}", if number == 1 { "" } else { "s" })
 }

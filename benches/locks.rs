@@ -20,8 +20,12 @@ mod claims;
 #[allow(dead_code, reason = "other benches use the rest")]
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "common/harness.rs"]
+mod harness;
 #[path = "locks/locks.rs"]
 mod locks;
+#[path = "common/record.rs"]
+mod record;
 #[path = "common/rounds.rs"]
 mod rounds;
 #[path = "locks/summary.rs"]
@@ -29,41 +33,19 @@ mod summary;
 #[path = "locks/work.rs"]
 mod work;
 
-use clap::Parser;
 use criterion::Criterion;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Instant;
 
-/// What is asked for in a word that is not criterion's.
-#[derive(Parser)]
-enum Mode {
-    /// Compare the locks in interleaved rounds
-    Summary(summary::Options),
-}
+static BENCH: record::Bench =
+    record::Bench { name: "locks", is_ours: |name| name.starts_with("stillpoint"), floors: &[] };
 
-fn main() {
-    // Cargo adds `--bench`, except under `cargo test`.
-    let (cargo, asked): (Vec<_>, Vec<_>) = std::env::args().partition(|arg| arg == "--bench");
+fn main() -> ExitCode {
     let cpus = clock::allowed_cpus();
-    // A word for criterion is none of ours.
-    if asked.get(1).is_some_and(|word| word == "summary") {
-        let Mode::Summary(options) = Mode::parse_from(&asked);
-        return summary::print(&cpus, &options);
-    }
-    criterion_group();
-    if asked.len() == 1 && !cargo.is_empty() {
-        let Mode::Summary(options) = Mode::parse_from(["locks", "summary"]);
-        summary::print(&cpus, &options);
-    }
+    harness::main(&BENCH, criterion_group, |options| summary::print(&cpus, options))
 }
 
-fn criterion_group() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(10)
-        .nresamples(10_000)
-        .without_plots()
-        .configure_from_args();
+fn criterion_group(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("uncontended");
     for peer in locks::ALL {
         let lock = (peer.new)();
@@ -76,5 +58,4 @@ fn criterion_group() {
         });
     }
     group.finish();
-    criterion.final_summary();
 }

@@ -29,49 +29,32 @@ mod claims;
 #[path = "common/clock.rs"]
 #[allow(dead_code, reason = "other benches use the rest")]
 mod clock;
+#[path = "common/harness.rs"]
+mod harness;
 #[path = "map/mix.rs"]
 mod mix;
 #[path = "map/peers.rs"]
 mod peers;
+#[path = "common/record.rs"]
+mod record;
 #[path = "common/rounds.rs"]
 mod rounds;
 #[path = "map/summary.rs"]
 mod summary;
 
-use clap::Parser;
 use criterion::Criterion;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Instant;
 
-/// What is asked for in a word that is not criterion's.
-#[derive(Parser)]
-enum Mode {
-    /// Compare the maps in interleaved rounds
-    Summary(summary::Options),
-}
+static BENCH: record::Bench =
+    record::Bench { name: "map", is_ours: |name| name == peers::OURS, floors: &[] };
 
-fn main() {
-    // Cargo adds `--bench`, except under `cargo test`.
-    let (cargo, asked): (Vec<_>, Vec<_>) = std::env::args().partition(|arg| arg == "--bench");
+fn main() -> ExitCode {
     let cpus = clock::allowed_cpus();
-    if asked.get(1).is_some_and(|word| word == "summary") {
-        let Mode::Summary(options) = Mode::parse_from(&asked);
-        return summary::print(&cpus, &options);
-    }
-    criterion_groups();
-    if asked.len() == 1 && !cargo.is_empty() {
-        let Mode::Summary(options) = Mode::parse_from(["map", "summary"]);
-        summary::print(&cpus, &options);
-    }
+    harness::main(&BENCH, criterion_groups, |options| summary::print(&cpus, options))
 }
 
-fn criterion_groups() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(10)
-        .nresamples(10_000)
-        .without_plots()
-        .configure_from_args();
+fn criterion_groups(criterion: &mut Criterion) {
     for kind in peers::Kind::ALL {
         let mut group = criterion.benchmark_group(kind.name());
         for peer in peers::ALL {
@@ -86,5 +69,4 @@ fn criterion_groups() {
         }
         group.finish();
     }
-    criterion.final_summary();
 }

@@ -27,10 +27,14 @@
 mod claims;
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "common/harness.rs"]
+mod harness;
 #[path = "percpu/objects.rs"]
 mod objects;
 #[path = "percpu/peers.rs"]
 mod peers;
+#[path = "common/record.rs"]
+mod record;
 #[path = "percpu/rings.rs"]
 mod rings;
 #[path = "common/rounds.rs"]
@@ -43,33 +47,18 @@ extern crate peers as peers_of_c;
 
 use criterion::Criterion;
 use peers::{Peer, time};
-use std::time::Duration;
+use std::process::ExitCode;
 
-fn main() {
-    // Cargo adds `--bench`, except under `cargo test`.
-    let (cargo, asked): (Vec<_>, Vec<_>) =
-        std::env::args().skip(1).partition(|arg| arg == "--bench");
+static BENCH: record::Bench =
+    record::Bench { name: "percpu", is_ours: peers::is_ours, floors: &[peers::NOTHING] };
+
+fn main() -> ExitCode {
     let cpus = clock::allowed_cpus();
-    let asked: Vec<_> = asked.iter().map(String::as_str).collect();
-    if asked.first() != Some(&"summary") {
-        criterion_groups(&cpus);
-    }
-    match asked[..] {
-        ["summary", part] => summary::print(&cpus, part),
-        ["summary"] => summary::print(&cpus, ""),
-        [] if !cargo.is_empty() => summary::print(&cpus, ""),
-        _ => {}
-    }
+    let groups = |criterion: &mut Criterion| criterion_groups(criterion, &cpus);
+    harness::main(&BENCH, groups, |options| summary::print(&cpus, options))
 }
 
-fn criterion_groups(cpus: &[usize]) {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(10)
-        .nresamples(10_000)
-        .without_plots()
-        .configure_from_args();
+fn criterion_groups(criterion: &mut Criterion, cpus: &[usize]) {
     let groups: [(&str, Vec<Peer>); 8] = [
         ("ids", peers::ids()),
         ("add", peers::counters()),
@@ -96,5 +85,4 @@ fn criterion_groups(cpus: &[usize]) {
         }
     }
     group.finish();
-    criterion.final_summary();
 }

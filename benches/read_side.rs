@@ -23,8 +23,12 @@
 mod claims;
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "common/harness.rs"]
+mod harness;
 #[path = "read_side/readers.rs"]
 mod readers;
+#[path = "common/record.rs"]
+mod record;
 #[path = "common/rounds.rs"]
 mod rounds;
 #[path = "read_side/summary.rs"]
@@ -32,7 +36,8 @@ mod summary;
 
 use criterion::{Criterion, Throughput};
 use readers::{Chain, Reader, Words};
-use std::time::Duration;
+use std::cell::OnceCell;
+use std::process::ExitCode;
 
 /// Everything that is measured, and where.
 struct Field {
@@ -52,9 +57,7 @@ impl Field {
         let pinned = cpus.first().is_some_and(|&cpu| clock::pin(cpu));
         let there = cpus.get(1).copied().filter(|_| pinned);
         if there.is_none() {
-            println!(
-                "SKIPPED two_threads, busy readers: this takes two CPUs and leave to pin to them"
-            );
+            record::skip("two_threads, busy readers: this takes two CPUs and leave to pin to them");
         }
         let mut words = readers::all(Words([1, 2, 3, 4]));
         words.extend(readers::foreign());
@@ -64,28 +67,21 @@ impl Field {
     }
 }
 
-fn main() {
-    // Cargo adds `--bench`, except under `cargo test`.
-    let (cargo, asked): (Vec<_>, Vec<_>) =
-        std::env::args().skip(1).partition(|arg| arg == "--bench");
-    let field = Field::new();
-    if asked != ["summary"] {
-        criterion_groups(&field);
-    }
-    if asked == ["summary"] || (asked.is_empty() && !cargo.is_empty()) {
-        summary::print(&field);
-    }
+static BENCH: record::Bench = record::Bench {
+    name: "read_side",
+    is_ours: |name| name.starts_with("stillpoint"),
+    floors: &[readers::BARE],
+};
+
+fn main() -> ExitCode {
+    let field = OnceCell::new();
+    let groups =
+        |criterion: &mut Criterion| criterion_groups(criterion, field.get_or_init(Field::new));
+    let summary = |options: &harness::Quick| summary::print(field.get_or_init(Field::new), options);
+    harness::main(&BENCH, groups, summary)
 }
 
-fn criterion_groups(field: &Field) {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(20)
-        .nresamples(10_000)
-        .without_plots()
-        .configure_from_args();
-
+fn criterion_groups(criterion: &mut Criterion, field: &Field) {
     for (name, readers) in [("enter_leave", &field.words), ("lookup", &field.chain)] {
         let mut group = criterion.benchmark_group(name);
         for reader in readers {
@@ -120,6 +116,4 @@ fn criterion_groups(field: &Field) {
         }
     }
     group.finish();
-
-    criterion.final_summary();
 }

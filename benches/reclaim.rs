@@ -23,12 +23,16 @@
 
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "common/harness.rs"]
+mod harness;
 #[path = "reclaim/memory.rs"]
 mod memory;
 #[path = "reclaim/object.rs"]
 mod object;
 #[path = "reclaim/plot.rs"]
 mod plot;
+#[path = "common/record.rs"]
+mod record;
 #[path = "common/rounds.rs"]
 mod rounds;
 #[path = "reclaim/schemes.rs"]
@@ -41,6 +45,7 @@ mod work;
 use clap::Parser;
 use criterion::{Criterion, Throughput};
 use schemes::Scheme;
+use std::cell::OnceCell;
 use std::process::ExitCode;
 use std::time::Duration;
 use work::Setting;
@@ -48,11 +53,9 @@ use work::Setting;
 /// How many call `synchronize` at the same time.
 const CALLERS: [usize; 3] = [1, 16, 64];
 
-/// What is asked for in a word that is not criterion's.
+/// What is asked for in a word that is neither criterion's nor every benchmark's.
 #[derive(Parser)]
 enum Mode {
-    /// Compare the schemes in interleaved rounds
-    Summary(summary::Options),
     /// Plot resident memory while each scheme, in a process of its own, retires in a tight loop
     Memory(memory::Options),
     /// One scheme's part of `memory`: prints resident bytes as it goes
@@ -70,7 +73,7 @@ impl Field {
     fn new() -> Field {
         let field = Field { schemes: schemes::all(), cpus: clock::allowed_cpus() };
         if field.there().is_none() {
-            println!("SKIPPED everything with a reader: this takes two CPUs");
+            record::skip("everything with a reader: this takes two CPUs");
         }
         field
     }
@@ -92,37 +95,28 @@ impl Field {
     }
 }
 
+static BENCH: record::Bench =
+    record::Bench { name: "reclaim", is_ours: |name| name.starts_with("stillpoint"), floors: &[] };
+
 fn main() -> ExitCode {
-    // Cargo adds `--bench`, except under `cargo test`.
-    let (cargo, asked): (Vec<_>, Vec<_>) = std::env::args().partition(|arg| arg == "--bench");
-    // A word for criterion is none of ours, and our subcommands' `--help` is none of criterion's.
-    let ours = asked.get(1).is_some_and(|word| {
-        <Mode as clap::CommandFactory>::command().find_subcommand(word.as_str()).is_some()
-    });
-    if ours {
+    let asked: Vec<_> = std::env::args().filter(|arg| arg != "--bench").collect();
+    // Our subcommands' `--help` is none of criterion's.
+    if asked.get(1).is_some_and(|word| ["memory", "memory-of"].contains(&word.as_str())) {
+        record::begin(&BENCH);
         return match Mode::parse_from(&asked) {
-            Mode::Summary(options) => summary::print(&Field::new(), &options),
             Mode::Memory(options) => memory::parent(&options),
             Mode::MemoryOf(options) => memory::child(&Field::new(), &options),
         };
     }
-    let field = Field::new();
-    criterion_groups(&field);
-    if asked.len() == 1 && !cargo.is_empty() {
-        return summary::print(&field, &summary::Options::default());
-    }
-    ExitCode::SUCCESS
+    let field = OnceCell::new();
+    let groups =
+        |criterion: &mut Criterion| criterion_groups(criterion, field.get_or_init(Field::new));
+    harness::main(&BENCH, groups, |options| {
+        summary::print(field.get_or_init(Field::new), options);
+    })
 }
 
-fn criterion_groups(field: &Field) {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(10)
-        .nresamples(10_000)
-        .without_plots()
-        .configure_from_args();
-
+fn criterion_groups(criterion: &mut Criterion, field: &Field) {
     let mut group = criterion.benchmark_group("synchronize");
     for callers in CALLERS {
         for scheme in field.schemes.iter().filter(|scheme| scheme.synchronize().is_some()) {
@@ -152,6 +146,4 @@ fn criterion_groups(field: &Field) {
         }
     }
     group.finish();
-
-    criterion.final_summary();
 }

@@ -25,10 +25,14 @@
 mod claims;
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "common/harness.rs"]
+mod harness;
 #[path = "rwlock/locks.rs"]
 mod locks;
 #[path = "rwlock/mix.rs"]
 mod mix;
+#[path = "common/record.rs"]
+mod record;
 #[path = "rwlock/revocation.rs"]
 mod revocation;
 #[path = "common/rounds.rs"]
@@ -38,41 +42,20 @@ mod summary;
 #[path = "rwlock/work.rs"]
 mod work;
 
-use clap::Parser;
 use criterion::{Criterion, Throughput};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Instant;
 
-/// What is asked for in a word that is not criterion's.
-#[derive(Parser)]
-enum Mode {
-    /// Compare the locks in interleaved rounds
-    Summary(summary::Options),
-}
+static BENCH: record::Bench =
+    record::Bench { name: "rwlock", is_ours: |name| name == locks::OURS, floors: &[] };
 
-fn main() {
-    // Cargo adds `--bench`, except under `cargo test`.
-    let (cargo, asked): (Vec<_>, Vec<_>) = std::env::args().partition(|arg| arg == "--bench");
+fn main() -> ExitCode {
     let cpus = clock::allowed_cpus();
-    // A word for criterion is none of ours.
-    if asked.get(1).is_some_and(|word| word == "summary") {
-        let Mode::Summary(options) = Mode::parse_from(&asked);
-        return summary::print(&cpus, &options);
-    }
-    criterion_groups(&cpus);
-    if asked.len() == 1 && !cargo.is_empty() {
-        let Mode::Summary(options) = Mode::parse_from(["rwlock", "summary"]);
-        summary::print(&cpus, &options);
-    }
+    let groups = |criterion: &mut Criterion| criterion_groups(criterion, &cpus);
+    harness::main(&BENCH, groups, |options| summary::print(&cpus, options))
 }
 
-fn criterion_groups(cpus: &[usize]) {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(10)
-        .nresamples(10_000)
-        .without_plots()
-        .configure_from_args();
+fn criterion_groups(criterion: &mut Criterion, cpus: &[usize]) {
     let time = |work: &dyn Fn()| {
         let start = Instant::now();
         work();
@@ -106,5 +89,4 @@ fn criterion_groups(cpus: &[usize]) {
     } else {
         println!("SKIPPED two_readers: this takes two CPUs");
     }
-    criterion.final_summary();
 }

@@ -25,8 +25,12 @@ mod claims;
 #[path = "common/clock.rs"]
 #[allow(dead_code, reason = "other benchmarks use the rest")]
 mod clock;
+#[path = "common/harness.rs"]
+mod harness;
 #[path = "snapshot/peers.rs"]
 mod peers;
+#[path = "common/record.rs"]
+mod record;
 #[path = "common/rounds.rs"]
 mod rounds;
 #[path = "snapshot/summary.rs"]
@@ -34,29 +38,21 @@ mod summary;
 
 use criterion::Criterion;
 use peers::{Peer, time};
-use std::time::Duration;
+use std::process::ExitCode;
 
-fn main() {
-    // Cargo adds `--bench`, except under `cargo test`.
-    let (cargo, asked): (Vec<_>, Vec<_>) =
-        std::env::args().skip(1).partition(|arg| arg == "--bench");
+static BENCH: record::Bench = record::Bench {
+    name: "snapshot",
+    is_ours: |name| name.starts_with("stillpoint"),
+    floors: &[peers::BARE],
+};
+
+fn main() -> ExitCode {
     let cpus = clock::allowed_cpus();
-    if asked != ["summary"] {
-        criterion_groups();
-    }
-    if asked == ["summary"] || (asked.is_empty() && !cargo.is_empty()) {
-        summary::print(&cpus);
-    }
+    let summary = |options: &harness::Quick| summary::print(&cpus, options);
+    harness::main(&BENCH, criterion_groups, summary)
 }
 
-fn criterion_groups() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(10)
-        .nresamples(10_000)
-        .without_plots()
-        .configure_from_args();
+fn criterion_groups(criterion: &mut Criterion) {
     let groups: [(&str, Vec<Peer>); 7] = [
         ("copy_8", peers::copies::<1>()),
         ("copy_64", peers::copies::<8>()),
@@ -73,5 +69,4 @@ fn criterion_groups() {
         }
         group.finish();
     }
-    criterion.final_summary();
 }

@@ -60,7 +60,12 @@ struct Serving {
 
 impl Serving {
     fn start(lock: &str, table: &Path) -> Serving {
+        Serving::start_with(lock, table, &[])
+    }
+
+    fn start_with(lock: &str, table: &Path, more: &[&str]) -> Serving {
         let mut child = gateway()
+            .args(more)
             .args(["--serve", "127.0.0.1:0", "--lock", lock, "--table"])
             .arg(table)
             .stdout(Stdio::piped())
@@ -154,6 +159,24 @@ fn an_interrupt_ends_it_cleanly() {
     // SAFETY: our own child.
     unsafe { libc::kill(serving.child.id() as libc::pid_t, libc::SIGINT) };
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_storm_of_updates_is_served_and_counted() {
+    for lock in LOCKS {
+        let scratch = Scratch::new(&format!("storm-{lock}"));
+        let table = scratch.file("t.routes", "* / any:1\n");
+        let mut serving = Serving::start_with(lock, &table, &["--storm", "500"]);
+        // Every edition has another port.
+        while serving.get("a.example", "/x") == (200, "any:1".into()) {}
+        // SAFETY: our own child.
+        unsafe { libc::kill(serving.child.id() as libc::pid_t, libc::SIGTERM) };
+        let line = serving.next_line();
+        assert!(line.starts_with("storm: ") && line.contains(" updates in "), "{line}");
+        assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+    }
+    refuses(&["--storm", "500"], "--serve");
+    refuses(&["--serve", "127.0.0.1:0", "--storm", "0"], "--storm");
 }
 
 #[test]

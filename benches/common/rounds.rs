@@ -17,6 +17,7 @@ pub(crate) fn interleaved<T>(
     results
 }
 
+#[allow(dead_code, reason = "some benchmarks leave it to `claims`")]
 pub(crate) fn quartiles(mut of: Vec<f64>) -> [f64; 3] {
     of.sort_by(f64::total_cmp);
     [1, 2, 3].map(|quarter| of[(of.len() - 1) * quarter / 4])

@@ -3,11 +3,13 @@
 //! Every round runs each map once; figures are medians of the rounds, and a ratio is the median of
 //! the rounds' ratios.
 
-use crate::claims::{self, AtLeast, Context, Measured, verdict};
+use crate::claims::{self, Measured, verdict};
 use crate::clock;
 use crate::mix::{Cell, Keys, Mix};
 use crate::peers::{self, Kind, OURS};
+use crate::record::{self, Rounds};
 use crate::rounds::{interleaved, quartiles};
+use bench_data::Better;
 use comfy_table::{CellAlignment, Table, presets};
 use std::time::Instant;
 
@@ -61,7 +63,8 @@ pub(crate) fn print(cpus: &[usize], options: &Options) {
             if mix == Mix::RapidGrow && keys == Keys::Zipf {
                 continue;
             }
-            println!("\n{mix}, {keys:?} keys: millions of operations a second");
+            let title = format!("{mix}, {keys:?} keys");
+            println!("\n{title}: millions of operations a second");
             let mut table = table();
             let mut claims = vec![];
             for threads in options.threads.iter().map(|&threads| usize::from(threads)) {
@@ -73,6 +76,14 @@ pub(crate) fn print(cpus: &[usize], options: &Options) {
                     let length = (peers::ALL[i].run)(&cell, cpus, round / peers::ALL.len() as u64);
                     (operations * threads) as f64 / length.as_secs_f64() / 1e6
                 });
+                let s = if threads == 1 { "" } else { "s" };
+                let setting = format!("{threads} thread{s}");
+                let all = peers::ALL.iter().zip(&times).map(|(peer, rates)| Rounds {
+                    setting: &setting,
+                    name: peer.name,
+                    rounds: rates.clone(),
+                });
+                record::figures(&title, "M/s", Better::More, &all.collect::<Vec<_>>());
                 let medians: Vec<f64> =
                     times.iter().map(|rates| quartiles(rates.clone())[1]).collect();
                 let (best, _) = (1..medians.len())
@@ -92,11 +103,11 @@ pub(crate) fn print(cpus: &[usize], options: &Options) {
                     losses.push(format!("{what}: {over:.2}"));
                 }
                 if mix == Mix::ReadHeavy {
-                    claims.push((what, ratios));
+                    claims.push((format!("{OURS} / the best other, {setting}"), ratios));
                 }
             }
             println!("{table}");
-            claims.into_iter().for_each(|(what, ratios)| verdict(&what, ratios, AtLeast(1.0)));
+            claims.iter().for_each(|(what, ratios)| verdict(&title, what, ratios));
         }
     }
     println!("\nCells in which {OURS} reaches less than {LOSS} of the best of the others:");
@@ -128,12 +139,12 @@ fn tight_loops(cpus: &[usize], rounds: usize, entries: u64) {
                     start.elapsed().as_nanos() as f64 / TIGHT as f64
                 };
                 let timed = std::cell::RefCell::new(timed);
-                (peer.name.to_owned(), Box::new(move || (timed.borrow_mut())()))
+                claims::Run::new(peer.name, move || (timed.borrow_mut())())
             });
             let title = format!("{}, one thread", kind.name());
             let measured = Measured::interleaved(&title, rounds, runs.collect());
             for other in &peers::ALL[1..] {
-                measured.claim(OURS, other.name, Context);
+                measured.claim(OURS, other.name);
             }
         }
     };
@@ -146,12 +157,20 @@ fn tight_loops(cpus: &[usize], rounds: usize, entries: u64) {
 fn memory() {
     let sizes = [100_000, 131_073, 200_000, 260_000];
     println!("\nBytes for an entry of 16, by the number of entries");
+    let mut all = vec![];
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(["map".to_owned()].into_iter().chain(sizes.map(|n| n.to_string())));
     for peer in peers::ALL {
-        let of = |entries| format!("{:.0}", (peer.memory)(entries));
+        let of = |entries| {
+            let bytes = (peer.memory)(entries);
+            all.push((format!("{entries} entries"), peer.name, bytes));
+            format!("{bytes:.0}")
+        };
         table.add_row([peer.name.to_owned()].into_iter().chain(sizes.map(of)));
     }
     println!("{table}");
+    let all =
+        all.iter().map(|(setting, name, bytes)| Rounds { setting, name, rounds: vec![*bytes] });
+    record::figures("Memory of a map", "bytes", Better::Less, &all.collect::<Vec<_>>());
 }

@@ -53,6 +53,16 @@ pub(crate) const CONCURRENCY: &str = "concurrency_id";
 pub(crate) const LIBC_CPU: &str = "libc::sched_getcpu";
 pub(crate) const POINTER_CPU: &str = "libc::sched_getcpu by pointer";
 pub(crate) const CALL_CPU: &str = "the getcpu system call";
+/// The names of what is ours.
+pub(crate) fn is_ours(name: &str) -> bool {
+    use crate::objects::{POOL, STACK};
+    use crate::rings::{RING, RING_STAMPED};
+    let ids = [CPU, NODE, CONCURRENCY];
+    let counts = [COUNTER, HISTOGRAM, SUM, SUM_EXACT, SNAPSHOT];
+    let objects = [POOL, STACK, RING, RING_STAMPED];
+    [&ids[..], &counts, &objects].concat().contains(&name)
+}
+
 pub(crate) const NOTHING: &str = "the loop alone";
 
 pub(crate) fn ids() -> Vec<Peer> {

@@ -3,12 +3,14 @@
 //! Every round runs each implementation once, for a fraction of a millisecond, and a ratio is the
 //! median of the rounds' ratios. Nothing here fails: a missed target is printed as missed.
 
-use crate::claims::{AtLeast, AtMost, Context, Measured, Run, Target};
+use crate::claims::{Measured, Run, verdict};
 use crate::clock;
 use crate::objects::{self, *};
 use crate::peers::{self, *};
+use crate::record::{self, Rounds};
 use crate::rings::{self, *};
 use crate::rounds::{interleaved, quartiles};
+use bench_data::Better::{self, Less, More, Neither};
 
 /// Rounds, and operations of an implementation in one of them.
 const ROUNDS: usize = 301;
@@ -20,65 +22,105 @@ const SUMS: u64 = 50;
 const ROUNDS_OF_THREADS: usize = 31;
 const BY_THREADS: u64 = 2_000_000;
 
+/// A part of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Counts,
+    Objects,
+    Records,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only a part
+    part: Option<Part>,
+    /// A tenth of the rounds, and of the records
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Where everything is measured, and how often.
+struct Field<'a> {
+    cpus: &'a [usize],
+    quick: bool,
+}
+
+impl Field<'_> {
+    fn less<N: From<u8> + std::ops::Div<Output = N> + Ord>(&self, number: N) -> N {
+        if self.quick { (number / N::from(10)).max(N::from(3)) } else { number }
+    }
+}
+
 /// Measures and prints everything that is claimed, or a part of it.
-pub(crate) fn print(cpus: &[usize], part: &str) {
-    let wanted = |name| part.is_empty() || part == name;
+pub(crate) fn print(cpus: &[usize], options: &Options) {
+    let field = &Field { cpus, quick: options.quick };
+    let wanted = |part| options.part.is_none_or(|asked| asked == part);
     let machine = stillpoint::machine();
     println!("\nSummary on tier {}: {}", machine.tier(), machine.reason());
-    println!("Medians of {ROUNDS} interleaved rounds; ratios with their quartiles.");
+    let rounds = field.less(ROUNDS);
+    println!("Medians of {rounds} interleaved rounds; ratios with their quartiles.");
     // In a thread of its own, since pinning lasts.
-    let alone = |work: fn(&[usize])| {
-        std::thread::scope(|s| s.spawn(|| work(cpus)).join().expect("measuring does not panic"));
+    let alone = |work: fn(&Field<'_>)| {
+        std::thread::scope(|s| s.spawn(|| work(field)).join().expect("measuring does not panic"));
     };
-    if wanted("counts") {
+    if wanted(Part::Counts) {
         alone(counts_alone);
-        threads(cpus);
+        threads(field);
     }
-    if wanted("objects") {
+    if wanted(Part::Objects) {
         alone(objects_alone);
-        objects_by_threads(cpus);
+        objects_by_threads(field);
     }
-    if wanted("records") {
-        records(cpus);
+    if wanted(Part::Records) {
+        records(field);
     }
 }
 
 /// One thread, bound to the first CPU.
-fn counts_alone(cpus: &[usize]) {
+fn counts_alone(field: &Field<'_>) {
+    let (cpus, rounds) = (field.cpus, field.less(ROUNDS));
     if let Some(&cpu) = cpus.first() {
         clock::pin(cpu);
     }
     let peers = peers::ids();
-    let m = Measured::interleaved("A number of the thread's", ROUNDS, runs(&peers, OPERATIONS));
-    m.claim(CPU, LIBC_CPU, AtMost(0.3));
-    m.claim(CPU, POINTER_CPU, Context);
-    m.claim(CPU, CALL_CPU, Context);
-    m.claim(NODE, CALL_CPU, Context);
-    m.claim(CONCURRENCY, LIBC_CPU, Context);
+    let m = Measured::interleaved("A number of the thread's", rounds, runs(&peers, OPERATIONS));
+    m.claim(CPU, LIBC_CPU);
+    m.claim(CPU, POINTER_CPU);
+    m.claim(CPU, CALL_CPU);
+    m.claim(NODE, CALL_CPU);
+    m.claim(CONCURRENCY, LIBC_CPU);
 
     let peers = peers::counters();
-    let m = Measured::interleaved("Adding 1, one thread", ROUNDS, runs(&peers, OPERATIONS));
-    m.claim(COUNTER, ATOMIC, AtMost(0.35));
-    m.claim(COUNTER, SHARDED, Context);
-    m.claim(COUNTER, PER_CPU, Context);
-    m.claim(COUNTER, CELL, Context);
+    let m = Measured::interleaved("Adding 1, one thread", rounds, runs(&peers, OPERATIONS));
+    m.claim(COUNTER, ATOMIC);
+    m.claim(COUNTER, SHARDED);
+    m.claim(COUNTER, PER_CPU);
+    m.claim(COUNTER, CELL);
 
     let peers = peers::histograms();
     let m =
-        Measured::interleaved("Recording a value, one thread", ROUNDS, runs(&peers, OPERATIONS));
-    m.claim(HISTOGRAM, HDR, Context);
-    m.claim(HISTOGRAM, BUCKETS, Context);
+        Measured::interleaved("Recording a value, one thread", rounds, runs(&peers, OPERATIONS));
+    m.claim(HISTOGRAM, HDR);
+    m.claim(HISTOGRAM, BUCKETS);
 
     let (peers, adding) = (peers::sums(), peers::counters());
     let mut all = runs(&peers, SUMS);
     if let Some(&there) = cpus.get(1) {
         let (counter, exact) = (&adding[0], &peers[1]);
         let busy = move || clock::beside(&counter.run, there, || one(exact, SUMS));
-        all.push((format!("{SUM_EXACT}, an adder on the other CPU"), Box::new(busy)));
+        all.push(Run::new(SUM_EXACT, busy).at("an adder on the other CPU"));
     }
-    let m = Measured::interleaved("Adding up", ROUNDS, all);
-    m.claim(SUM, SUM_SHARDS, Context);
-    m.claim(SUM_EXACT, SUM, Context);
+    let m = Measured::interleaved("Adding up", rounds, all);
+    m.claim(SUM, SUM_SHARDS);
+    m.claim(SUM_EXACT, SUM);
+}
+
+fn by(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}
+
+fn producers_of(number: usize) -> String {
+    format!("{number} producer{}", if number == 1 { "" } else { "s" })
 }
 
 fn one(peer: &Peer, operations: u64) -> f64 {
@@ -93,43 +135,45 @@ fn runs(peers: &[Peer], operations: u64) -> Vec<Run<'_>> {
             one(peer, operations);
             one(peer, operations)
         };
-        runs.push((peer.name.to_owned(), Box::new(run)));
+        runs.push(Run::new(peer.name, run));
     }
     runs
 }
 
 /// Several threads, to one counter.
-fn threads(cpus: &[usize]) {
+fn threads(field: &Field<'_>) {
+    let (cpus, times) = (field.cpus, field.less(BY_THREADS));
     let peers = peers::counters();
-    let name = |peer: &str, threads: usize| format!("{peer} x{threads}");
+    let name = |peer: &str, threads: usize| format!("{peer}, {}", by(threads));
     let mut runs: Vec<Run<'_>> = vec![];
     for peer in &peers {
         for threads in THREADS {
             let run = move || {
-                let time = peers::by_threads(peer, threads, cpus, BY_THREADS);
-                time.as_nanos() as f64 / BY_THREADS as f64
+                let time = peers::by_threads(peer, threads, cpus, times);
+                time.as_nanos() as f64 / times as f64
             };
-            runs.push((name(peer.name, threads), Box::new(run)));
+            runs.push(Run::new(peer.name, run).at(by(threads)));
         }
     }
     let title = "Adding 1, by threads: wall time, times CPUs";
-    let m = Measured::interleaved(title, ROUNDS_OF_THREADS, runs);
+    let m = Measured::interleaved(title, field.less(ROUNDS_OF_THREADS), runs);
     for threads in &THREADS[1..] {
-        m.claim(&name(COUNTER, *threads), &name(COUNTER, 1), AtMost(1.15));
+        m.claim(&name(COUNTER, *threads), &name(COUNTER, 1));
     }
     for threads in THREADS {
-        m.claim(&name(COUNTER, threads), &name(ATOMIC, 1), AtMost(0.35));
+        m.claim(&name(COUNTER, threads), &name(ATOMIC, 1));
     }
     for threads in &THREADS[1..] {
-        m.claim(&name(ATOMIC, *threads), &name(COUNTER, *threads), AtLeast(1.0));
-        m.claim(&name(COUNTER, *threads), &name(SHARDED, *threads), Context);
-        m.claim(&name(COUNTER, *threads), &name(PER_CPU, *threads), Context);
-        m.claim(&name(COUNTER, *threads), &name(CELL, *threads), Context);
+        m.claim(&name(ATOMIC, *threads), &name(COUNTER, *threads));
+        m.claim(&name(COUNTER, *threads), &name(SHARDED, *threads));
+        m.claim(&name(COUNTER, *threads), &name(PER_CPU, *threads));
+        m.claim(&name(COUNTER, *threads), &name(CELL, *threads));
     }
 }
 
 /// Memory and objects, one thread, bound to the first CPU.
-fn objects_alone(cpus: &[usize]) {
+fn objects_alone(field: &Field<'_>) {
+    let (cpus, rounds) = (field.cpus, field.less(ROUNDS));
     if let Some(&cpu) = cpus.first() {
         clock::pin(cpu);
     }
@@ -138,30 +182,32 @@ fn objects_alone(cpus: &[usize]) {
         ("The same, forty at a time", objects::forties()),
     ];
     for (title, peers) in pairs {
-        let m = Measured::interleaved(title, ROUNDS, runs(&peers, OPERATIONS));
-        memory_claims(&m, AtMost(0.6), AtMost(1.1));
+        let m = Measured::interleaved(title, rounds, runs(&peers, OPERATIONS));
+        memory_claims(&m);
     }
     let peers = objects::elsewhere(cpus);
     let title = "The same, given back on another CPU";
-    let m = Measured::interleaved(title, 5 * ROUNDS_OF_THREADS, runs(&peers, OPERATIONS));
-    memory_claims(&m, Context, Context);
+    let m =
+        Measured::interleaved(title, field.less(5 * ROUNDS_OF_THREADS), runs(&peers, OPERATIONS));
+    memory_claims(&m);
     let peers = objects::stacks();
     let title = "An object from a stack, and back, one thread";
-    let m = Measured::interleaved(title, ROUNDS, runs(&peers, OPERATIONS));
+    let m = Measured::interleaved(title, rounds, runs(&peers, OPERATIONS));
     for peer in [SEG_QUEUE, TREIBER, MUTEX_VEC] {
-        m.claim(STACK, peer, Context);
+        m.claim(STACK, peer);
     }
 }
 
-fn memory_claims(m: &Measured, malloc: Target, cache: Target) {
-    m.claim(POOL, GLIBC, malloc);
-    m.claim(POOL, THREAD_VEC, cache);
-    m.claim(POOL, MIMALLOC, Context);
-    m.claim(POOL, JEMALLOC, Context);
+fn memory_claims(m: &Measured) {
+    m.claim(POOL, GLIBC);
+    m.claim(POOL, THREAD_VEC);
+    m.claim(POOL, MIMALLOC);
+    m.claim(POOL, JEMALLOC);
 }
 
 /// The same by several.
-fn objects_by_threads(cpus: &[usize]) {
+fn objects_by_threads(field: &Field<'_>) {
+    let (cpus, times) = (field.cpus, field.less(BY_THREADS / 4));
     let memory = "Memory for 64 bytes, and back, by threads: CPU time";
     let stack = "An object from a stack, and back, by threads: CPU time";
     for (title, peers) in [(memory, objects::pairs()), (stack, objects::stacks())] {
@@ -169,18 +215,18 @@ fn objects_by_threads(cpus: &[usize]) {
         for peer in &peers {
             for threads in THREADS {
                 let run = move || {
-                    let time = peers::by_threads(peer, threads, cpus, BY_THREADS / 4);
-                    time.as_nanos() as f64 / (BY_THREADS / 4) as f64
+                    let time = peers::by_threads(peer, threads, cpus, times);
+                    time.as_nanos() as f64 / times as f64
                 };
-                runs.push((format!("{} x{threads}", peer.name), Box::new(run)));
+                runs.push(Run::new(peer.name, run).at(by(threads)));
             }
         }
-        let m = Measured::interleaved(title, ROUNDS_OF_THREADS / 2, runs);
+        let m = Measured::interleaved(title, field.less(ROUNDS_OF_THREADS / 2), runs);
         let (ours, others) = peers.split_first().expect("ours comes first");
         for other in others {
             for threads in THREADS {
-                let name = |peer: &Peer| format!("{} x{threads}", peer.name);
-                m.claim(&name(ours), &name(other), Context);
+                let name = |peer: &Peer| format!("{}, {}", peer.name, by(threads));
+                m.claim(&name(ours), &name(other));
             }
         }
     }
@@ -190,21 +236,18 @@ fn objects_by_threads(cpus: &[usize]) {
 const RECORDS: u64 = 2_000_000;
 const ROUNDS_OF_RECORDS: usize = 5;
 
-fn records(cpus: &[usize]) {
+fn records(field: &Field<'_>) {
+    let cpus = field.cpus;
     println!("\nRecords to one consumer that comes behind: ns for producers (CPU time), for it");
     for size in rings::SIZES {
         for producers in THREADS {
-            let rounds =
-                interleaved(5, PEERS.len(), |i| rings::burst(PEERS[i], size, producers, cpus));
-            let best = |at: usize| {
-                let median = |i: usize| quartiles(rounds[i].iter().map(|of| of[at]).collect())[1];
-                (0..PEERS.len()).map(median).collect::<Vec<_>>()
-            };
-            let line: Vec<_> = best(0).into_iter().zip(best(1)).collect();
+            let rounds = interleaved(field.less(ROUNDS_OF_RECORDS), PEERS.len(), |i| {
+                rings::burst(PEERS[i], size, producers, cpus)
+            });
             println!("  {size} bytes, {producers} producers");
-            for (name, (push, pop)) in PEERS.iter().zip(line) {
-                println!("    {name:<26} {push:>8.1} {pop:>8.1}");
-            }
+            let title = format!("A burst of records of {size} bytes");
+            let by_side = ["producers, CPU ns", "consumer, ns"].map(|metric| (metric, Less));
+            take_down(&title, producers, by_side, &rounds);
         }
     }
     for (full, title) in
@@ -212,32 +255,50 @@ fn records(cpus: &[usize]) {
     {
         println!("\nRecords to one consumer at work, millions a second; {title}");
         for size in rings::SIZES {
+            let title = format!("A stream of records of {size} bytes, {title}");
             for producers in THREADS {
-                stream(size, producers, full, cpus);
+                stream(field, &title, size, producers, full);
             }
         }
     }
 }
 
-/// One line for each peer, and the ratio of the best of them.
-fn stream(size: usize, producers: usize, full: Full, cpus: &[usize]) {
-    let rounds = interleaved(ROUNDS_OF_RECORDS, PEERS.len(), |i| {
-        rings::stream(PEERS[i], size, producers, cpus, RECORDS, full)
-    });
-    println!("  {size} bytes, {producers} producers: produced, consumed, dropped");
-    let median =
-        |i: usize, of: fn(&Stream) -> f64| quartiles(rounds[i].iter().map(of).collect())[1];
+/// Prints one line for each peer, and takes down what is on it.
+fn take_down<const N: usize>(
+    title: &str,
+    producers: usize,
+    metrics: [(&str, Better); N],
+    rounds: &[Vec<[f64; N]>],
+) {
+    let of = |i: usize, at: usize| rounds[i].iter().map(move |of| of[at]).collect::<Vec<_>>();
     for (i, name) in PEERS.iter().enumerate() {
-        let rate = |of| median(i, of) / 1e6;
-        let (produced, consumed) = (rate(|s| s.produced), rate(|s| s.consumed));
-        let dropped = 100.0 * median(i, |s| s.dropped);
-        println!("    {name:<26} {produced:>8.2} {consumed:>8.2} {dropped:>7.1} %");
+        print!("    {name:<26}");
+        (0..N).for_each(|at| print!(" {:>8.2}", quartiles(of(i, at))[1]));
+        println!();
     }
-    let of = |i: usize| rounds[i].iter().map(|s| s.produced);
+    for (at, (metric, better)) in metrics.into_iter().enumerate() {
+        let setting = producers_of(producers);
+        let all = PEERS.iter().enumerate();
+        let all = all.map(|(i, name)| Rounds { setting: &setting, name, rounds: of(i, at) });
+        record::figures(title, metric, better, &all.collect::<Vec<_>>());
+    }
+}
+
+/// And the ratio of ours to the best of the others.
+fn stream(field: &Field<'_>, title: &str, size: usize, producers: usize, full: Full) {
+    let records = field.less(RECORDS);
+    let rounds = interleaved(field.less(ROUNDS_OF_RECORDS), PEERS.len(), |i| {
+        let Stream { produced, consumed, dropped } =
+            rings::stream(PEERS[i], size, producers, field.cpus, records, full);
+        [produced / 1e6, consumed / 1e6, 100.0 * dropped]
+    });
+    println!("  {size} bytes, {producers} producers: produced, consumed, dropped (%)");
+    let metrics = [("produced, M/s", More), ("consumed, M/s", More), ("dropped, %", Neither)];
+    take_down(title, producers, metrics, &rounds);
     // In each round, the best of the others.
-    let others: Vec<Vec<f64>> = (2..PEERS.len()).map(|i| of(i).collect()).collect();
-    let best = |round: usize| others.iter().map(|o| o[round]).fold(0.0, f64::max);
-    let ratios = of(0).enumerate().map(|(round, ours)| ours / best(round)).collect();
-    let target = if producers == 8 { AtLeast(5.0) } else { Context };
-    crate::claims::verdict("Ring, produced / the best of the others", ratios, target);
+    let best = |round: usize| rounds[2..].iter().map(|of| of[round][0]).fold(0.0, f64::max);
+    let ours = rounds[0].iter().enumerate();
+    let ratios: Vec<_> = ours.map(|(round, [ours, ..])| ours / best(round)).collect();
+    let claim = format!("Ring, produced / the best of the others, {}", producers_of(producers));
+    verdict(title, &claim, &ratios);
 }

@@ -8,9 +8,12 @@
 //! and liburcu allocate nothing but objects: their curves are high-water marks. With
 //! `GLIBC_TUNABLES=glibc.malloc.mxfast=0` they come down again.
 
+use crate::harness::recorded;
 use crate::plot::{self, Curve};
+use crate::record::{self, Rounds};
 use crate::schemes::{CROSSBEAM, OURS, SEIZE, URCU};
 use crate::{Field, clock};
+use bench_data::Better::{self, Less, More};
 use comfy_table::{CellAlignment, Table, presets};
 use std::fs;
 use std::hint::black_box;
@@ -29,6 +32,9 @@ pub(crate) struct Options {
     /// Where the plot goes: by default reclaim-memory.svg in Cargo's target directory
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Writes what was measured to a file, for programs to read
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// How many objects each scheme retires
     #[arg(long, default_value_t = 100_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     retires: u64,
@@ -136,14 +142,15 @@ pub(crate) fn parent(options: &Options) -> ExitCode {
                 table.add_row(row(name, &samples));
                 curves.push(Curve { name, samples });
             }
-            Err(why) => println!("SKIPPED {name}: {why}"),
+            Err(why) => record::skip(&format!("{name}, resident memory: {why}")),
         }
     }
     println!("{table}");
+    take_down(&curves);
     match plot::draw(&plot, &curves) {
         Ok(()) => {
             println!("Plot: {}", plot.display());
-            ExitCode::SUCCESS
+            recorded(options.json.clone(), || ())
         }
         Err(why) => {
             eprintln!("cannot draw {}: {why}", plot.display());
@@ -168,6 +175,24 @@ fn run(name: &str, retires: u64) -> Result<Vec<Sample>, String> {
         Ok(samples)
     } else {
         Err(format!("{status}, after {} samples", samples.len()))
+    }
+}
+
+fn take_down(curves: &[Curve]) {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let last = |curve: &Curve| curve.samples[curve.samples.len() - 1];
+    let most = |curve: &Curve| curve.samples.iter().map(|sample| sample.bytes).max();
+    type Of<'a> = &'a dyn Fn(&Curve) -> f64;
+    let quantities: [(&str, Better, Of<'_>); 3] = [
+        ("most, MiB", Less, &|curve| mib(most(curve).unwrap_or(0))),
+        ("in the end, MiB", Less, &|curve| mib(last(curve).bytes)),
+        ("M/s", More, &|curve| last(curve).retired as f64 / last(curve).seconds / 1e6),
+    ];
+    for (metric, better, of) in quantities {
+        let all = curves.iter();
+        let all = all.map(|c| Rounds { setting: "", name: c.name, rounds: vec![of(c)] });
+        let all: Vec<_> = all.collect();
+        record::figures("Resident memory while retiring", metric, better, &all);
     }
 }
 

@@ -3,14 +3,15 @@
 //! Every round runs each scheme once; figures are medians of the rounds, and a ratio is the
 //! median of the rounds' ratios.
 
+use crate::record::{self, Rounds};
 use crate::rounds::{interleaved, quartiles};
 use crate::schemes::{OURS, Scheme};
 use crate::work::{self, Garbage, Retired, Setting, Synchronized};
 use crate::{CALLERS, Field};
+use bench_data::Better::{self, Less, More, Neither};
 use comfy_table::{CellAlignment, Table, presets};
-use std::process::ExitCode;
 
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Rounds that are timed
     #[arg(long, default_value_t = 21, value_parser = parse_rounds)]
@@ -24,14 +25,18 @@ pub(crate) struct Options {
     /// Calls of synchronize in one turn, of all callers together
     #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..))]
     calls: u64,
+    /// Three rounds of each, of a tenth of the objects
+    #[arg(long, conflicts_with_all = ["rounds", "counted", "retires"])]
+    quick: bool,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        <Options as clap::Args>::augment_args(clap::Command::new("summary"))
-            .try_get_matches_from(["summary"])
-            .and_then(|matches| <Options as clap::FromArgMatches>::from_arg_matches(&matches))
-            .expect("every option has a default")
+impl Options {
+    fn quick(&self) -> Options {
+        if self.quick {
+            Options { rounds: 3, counted: 3, retires: self.retires / 10, ..self.clone() }
+        } else {
+            self.clone()
+        }
     }
 }
 
@@ -39,7 +44,8 @@ fn parse_rounds(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&rounds| rounds > 0).ok_or_else(|| "at least one".to_owned())
 }
 
-pub(crate) fn print(field: &Field, options: &Options) -> ExitCode {
+pub(crate) fn print(field: &Field, options: &Options) {
+    let options = &options.quick();
     let machine = stillpoint::machine();
     println!("\nSummary on tier {}: {}", machine.tier(), machine.reason());
     println!("Medians of {} interleaved rounds.", options.rounds);
@@ -47,8 +53,9 @@ pub(crate) fn print(field: &Field, options: &Options) -> ExitCode {
     for threads in [1, 2] {
         for (reader, setting) in field.settings(threads) {
             let s = if threads == 1 { "" } else { "s" };
-            println!("\nRetire 64 bytes: {threads} thread{s}, {reader}");
-            println!("{}", retire(field, setting, options));
+            let name = format!("{threads} thread{s}, {reader}");
+            println!("\n{RETIRE}: {name}");
+            println!("{}", retire(field, &name, setting, options));
         }
     }
     println!(
@@ -57,7 +64,6 @@ pub(crate) fn print(field: &Field, options: &Options) -> ExitCode {
          Garbage in objects retired and not yet freed, counted in {} rounds of their own.",
         options.counted
     );
-    ExitCode::SUCCESS
 }
 
 fn median(of: impl Iterator<Item = f64>) -> f64 {
@@ -75,8 +81,27 @@ fn table<const N: usize>(names: usize, header: [&str; N]) -> Table {
     table
 }
 
+/// One quantity of every round of every scheme.
+fn take_down<R>(
+    title: &str,
+    metric: &str,
+    better: Better,
+    setting: &str,
+    names: &[&str],
+    runs: &[Vec<R>],
+    of: impl Fn(&R) -> f64,
+) {
+    let all = names.iter().zip(runs);
+    let all =
+        all.map(|(name, its)| Rounds { setting, name, rounds: its.iter().map(&of).collect() });
+    record::figures(title, metric, better, &all.collect::<Vec<_>>());
+}
+
+const SYNCHRONIZE: &str = "Synchronize, by so many threads";
+const RETIRE: &str = "Retire 64 bytes";
+
 fn synchronize(field: &Field, options: &Options) {
-    println!("\nSynchronize, by so many threads at the same time");
+    println!("\n{SYNCHRONIZE} at the same time");
     let mut table = table(
         2,
         [
@@ -98,6 +123,19 @@ fn synchronize(field: &Field, options: &Options) {
             work::synchronize(schemes[i], setting, each).expect("filtered")
         });
         let micros = |run: &Synchronized| run.wall.as_secs_f64() * 1e6 / run.calls as f64;
+        let by = format!("{} at once, {reader}", setting.threads);
+        let names: Vec<_> = schemes.iter().map(|scheme| scheme.name()).collect();
+        take_down(SYNCHRONIZE, "wall time / calls, µs", Less, &by, &names, &rounds, micros);
+        let per_call = |n: Option<u64>, run: &Synchronized| {
+            n.map_or(f64::NAN, |n| n as f64 / run.calls as f64)
+        };
+        for (metric, count) in [
+            ("grace periods / calls", (|run| run.grace_periods) as fn(&Synchronized) -> _),
+            ("broadcasts / calls", |run| run.broadcasts),
+        ] {
+            let of = |run: &Synchronized| per_call(count(run), run);
+            take_down(SYNCHRONIZE, metric, Neither, &by, &names, &rounds, of);
+        }
         let ours = rounds.iter().zip(&schemes).find(|(_, scheme)| scheme.name() == OURS);
         for (runs, scheme) in rounds.iter().zip(&schemes) {
             let wall = median(runs.iter().map(micros));
@@ -124,7 +162,7 @@ fn synchronize(field: &Field, options: &Options) {
     println!("Ratios are {OURS} / scheme, of times: below 1, {OURS} is faster.");
 }
 
-fn retire(field: &Field, setting: Setting<'_>, options: &Options) -> Table {
+fn retire(field: &Field, name: &str, setting: Setting<'_>, options: &Options) -> Table {
     let schemes = &field.schemes;
     let all = options.retires * setting.threads as u64;
     let timed: Vec<Vec<Retired>> = interleaved(options.rounds, schemes.len(), |i| {
@@ -133,6 +171,16 @@ fn retire(field: &Field, setting: Setting<'_>, options: &Options) -> Table {
     let counted: Vec<Vec<Garbage>> = interleaved(options.counted, schemes.len(), |i| {
         work::garbage(&*schemes[i], setting, options.retires)
     });
+    let names: Vec<_> = schemes.iter().map(|scheme| scheme.name()).collect();
+    let rate = |time: std::time::Duration| all as f64 / time.as_secs_f64() / 1e6;
+    let retiring = |run: &Retired| rate(run.retiring);
+    take_down(RETIRE, "retiring, M/s", More, name, &names, &timed, retiring);
+    take_down(RETIRE, "all, M/s", More, name, &names, &timed, |run| rate(run.until_freed));
+    let peak = |garbage: &Garbage| garbage.peak as f64;
+    take_down(RETIRE, "peak garbage, objects", Less, name, &names, &counted, peak);
+    take_down(RETIRE, "mean garbage, objects", Less, name, &names, &counted, |g| g.mean);
+    let broadcasts = |run: &Retired| run.broadcasts.unwrap_or(f64::NAN);
+    take_down(RETIRE, "broadcasts / M", Neither, name, &names, &timed, broadcasts);
     let mut table = table(
         1,
         [

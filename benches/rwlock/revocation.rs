@@ -2,9 +2,11 @@
 
 use crate::clock;
 use crate::locks::{Peer, Subject};
+use crate::record::{self, Rounds};
 use crate::rounds::interleaved;
 use crate::summary::{Quantile, micros, table};
 use crate::work::timed;
+use bench_data::Better;
 use hdrhistogram::Histogram;
 use std::hint::spin_loop;
 use std::thread;
@@ -21,6 +23,8 @@ enum Other {
     Busy,
     Reader,
 }
+
+type Part = fn(&Writes) -> &Histogram<u64>;
 
 struct Writes {
     first: Histogram<u64>,
@@ -42,14 +46,31 @@ pub(crate) fn print(peers: &[&Peer], cpus: &[usize], rounds: usize) {
             "broadcasts / write",
         ],
     );
-    let mut settings = vec![("idle", Other::Nobody)];
+    let mut settings = vec![("is idle", Other::Nobody)];
     match cpus {
         [_, _, ..] => settings.extend([("computes", Other::Busy), ("reads", Other::Reader)]),
-        _ => println!("SKIPPED those beside a busy CPU: this takes two CPUs"),
+        _ => record::skip("writes beside a busy CPU: this takes two CPUs"),
     }
     for (name, other) in settings {
         let locks: Vec<_> = peers.iter().map(|peer| (peer.new)()).collect();
         let rounds = interleaved(rounds, locks.len(), |i| beside(&*locks[i], other, cpus));
+        let setting = format!("the other CPU {name}");
+        let quantities: [(&str, f64, Part); 4] = [
+            ("first, median, µs", 0.5, |writes| &writes.first),
+            ("first, p99, µs", 0.99, |writes| &writes.first),
+            ("next, median, µs", 0.5, |writes| &writes.next),
+            ("next, p99, µs", 0.99, |writes| &writes.next),
+        ];
+        for (metric, quantile, part) in quantities {
+            let micros = |w: &Writes| part(w).value_at_quantile(quantile) as f64 / 1e3;
+            let all = rounds.iter().zip(peers).map(|(its, peer)| Rounds {
+                setting: &setting,
+                name: peer.name,
+                rounds: its.iter().map(micros).collect(),
+            });
+            let title = "A write after many reads, and the next";
+            record::figures(title, metric, Better::Less, &all.collect::<Vec<_>>());
+        }
         for (its, peer) in rounds.iter().zip(peers) {
             let (mut first, mut next) = (its[0].first.clone(), its[0].next.clone());
             for more in &its[1..] {

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example gateway                        # compare the locks
 //! cargo run --release --example gateway -- --serve 127.0.0.1:8080 --table my.routes
+//! cargo run --release --example gateway -- --serve 127.0.0.1:8080 --storm 200    # for load from outside
 //! ```
 //!
 //! Every request reads the table and an edit replaces it, which is what RCU is
@@ -30,7 +31,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::demo::Demo;
 use crate::guard::{Guard, Lock, with_guard};
 use crate::serve::Server;
+use crate::storm::Storm;
 use crate::table::RouteTable;
+use crate::traffic::Traffic;
 use crate::watch::{LoadError, Reloader};
 
 mod demo;
@@ -42,6 +45,7 @@ mod plot;
 mod report;
 mod requests;
 mod serve;
+mod storm;
 mod table;
 mod traffic;
 mod watch;
@@ -64,6 +68,11 @@ struct Cli {
     /// Only serve, on this address, until Ctrl-C; edits of the table take effect live
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["seconds", "plot"])]
     serve: Option<String>,
+
+    /// With --serve: replace the table so many times a second, instead of following its file
+    #[arg(long, value_name = "PER SECOND", requires = "serve", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    storm: Option<u16>,
 
     /// How many threads serve, and how many make the load: by default one a CPU
     #[arg(long, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -114,7 +123,11 @@ fn run(cli: Cli) -> Result<ExitCode, String> {
     if let Some(addr) = &cli.serve {
         let lock = cli.lock.unwrap_or(Lock::Rcu);
         let file = cli.table.map(|path| (path, content));
-        return with_guard!(lock, Guard => serve::<Guard>(addr, lock, threads, table, &name, file));
+        let edits = match cli.storm {
+            Some(per_second) => Edits::Storm(Traffic::new(&table), per_second),
+            None => file.map_or(Edits::None, |(path, content)| Edits::Of(path, content)),
+        };
+        return with_guard!(lock, Guard => serve::<Guard>(addr, lock, threads, table, &name, edits));
     }
     let plot = cli.plot.unwrap_or_else(|| {
         let target = Path::new("target");
@@ -128,22 +141,39 @@ fn run(cli: Cli) -> Result<ExitCode, String> {
     Demo { locks, threads, length: cli.seconds, plot: &plot }.run(&table, &name)
 }
 
-/// Serves until Ctrl-C or SIGTERM. `file` is the table's file and content.
+/// What changes the table while it serves.
+enum Edits {
+    None,
+    /// Those of its file, whose content is this now.
+    Of(PathBuf, Vec<u8>),
+    /// So many a second.
+    Storm(Traffic, u16),
+}
+
+/// Serves until Ctrl-C or SIGTERM.
 fn serve<G: Guard<RouteTable>>(
     addr: &str,
     lock: Lock,
     threads: usize,
     table: RouteTable,
     name: &str,
-    file: Option<(PathBuf, Vec<u8>)>,
+    edits: Edits,
 ) -> Result<ExitCode, String> {
     let failed = |error: io::Error| format!("cannot serve on {addr}: {error}");
     let listener = TcpListener::bind(addr).map_err(failed)?;
     let routes = table.routes().len();
     let table = Arc::new(G::hold(table));
-    let reloader = file.map(|(path, content)| Reloader::start(path, content, Arc::clone(&table)));
-    let _reloader =
-        reloader.transpose().map_err(|error| format!("cannot watch {name}: {error}"))?;
+    let (mut reloader, mut storm) = (None, None);
+    match edits {
+        Edits::None => {}
+        Edits::Of(path, content) => {
+            let started = Reloader::start(path, content, Arc::clone(&table));
+            reloader = Some(started.map_err(|error| format!("cannot watch {name}: {error}"))?);
+        }
+        Edits::Storm(traffic, per_second) => {
+            storm = Some(Storm::start(traffic, Arc::clone(&table), per_second).map_err(failed)?);
+        }
+    }
     let server = Server::start(listener, table, threads).map_err(failed)?;
     server.block_on(async {
         // From here on Ctrl-C ends only the wait below.
@@ -161,6 +191,7 @@ fn serve<G: Guard<RouteTable>>(
         }
         Ok::<_, String>(())
     })?;
+    drop((storm, reloader));
     server.stop();
     Ok(ExitCode::SUCCESS)
 }
