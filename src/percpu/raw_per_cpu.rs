@@ -6,7 +6,6 @@ use super::remote::{STOPPED, Stopped, attempt, visit};
 use crate::machine::{Tier, shape, spread};
 use crate::rseq::change::Change;
 use crate::rseq::part::{Place, WORD};
-use crate::rseq::word::current_cpu;
 use crate::sync::AtomicU64;
 use std::fmt;
 use std::marker::PhantomData;
@@ -231,7 +230,8 @@ impl RawPerCpu {
     /// ```
     #[inline]
     pub fn here(&self) -> Option<RawPart<'_>> {
-        let cpu = current_cpu().filter(|cpu| *cpu < self.place.bound())?;
+        // A thread that is not registered has a number beyond all bounds.
+        let cpu = cpu_as_kept().filter(|cpu| *cpu < self.place.bound())?;
         let first = NonNull::new(self.place.first())?;
         Some(RawPart { first, part: cpu as usize, words: self.words, of: PhantomData })
     }
@@ -377,6 +377,19 @@ impl Drop for RawPerCpu {
         // SAFETY: nobody else is here.
         unsafe { memory::give_back_place(&self.place, self.words * WORD) };
     }
+}
+
+/// The number of the calling thread's CPU, as its area has it, inline.
+#[cfg(stillpoint_sections)]
+#[inline(always)]
+fn cpu_as_kept() -> Option<u32> {
+    crate::rseq::ids::field::<{ crate::rseq::ids::CPU }>()
+}
+
+/// This target has no areas.
+#[cfg(not(stillpoint_sections))]
+fn cpu_as_kept() -> Option<u32> {
+    None
 }
 
 /// A part of a [`RawPerCpu`].
