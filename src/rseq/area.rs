@@ -23,9 +23,6 @@ pub use native::{ensure_registered, is_registered, thread_area};
 #[cfg(not(stillpoint_sections))]
 pub use absent::{ensure_registered, is_registered, thread_area};
 
-#[cfg(not(stillpoint_sections))]
-pub use absent::{ensure_registered, thread_area};
-
 /// Who registered the threads' areas.
 ///
 /// # Examples
@@ -217,6 +214,17 @@ mod absent {
     /// ```
     pub fn thread_area() -> *const std::ffi::c_void {
         std::ptr::null()
+    }
+
+    /// This target has no sequences: never registered for them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// println!("{}", stillpoint::rseq::area::is_registered());
+    /// ```
+    pub fn is_registered() -> bool {
+        false
     }
 }
 
@@ -612,29 +620,6 @@ mod native {
         pub(super) fn arm() -> bool {
             true
         }
-    }
-}
-
-#[cfg(not(stillpoint_sections))]
-mod absent {
-    use std::ffi::c_void;
-
-    /// This target has no sequences: never registered.
-    #[inline]
-    pub fn is_registered() -> bool {
-        false
-    }
-
-    /// This target has no sequences: never registered.
-    #[inline]
-    pub fn ensure_registered() -> bool {
-        false
-    }
-
-    /// This target has no sequences: no area.
-    #[inline]
-    pub fn thread_area() -> *const c_void {
-        std::ptr::null()
     }
 }
 

@@ -50,7 +50,7 @@ pub enum Watched {
 }
 
 /// The name of a CPU in the word of a lock.
-#[cfg(any(stillpoint_sections, stillpoint_loom))]
+#[cfg(any(stillpoint_sections, stillpoint_loom, stillpoint_sim))]
 pub(crate) const fn named(cpu: u32) -> u32 {
     // -1, which an unregistered thread has, becomes 0: not known.
     cpu.wrapping_add(1) << CPU_SHIFT
