@@ -178,7 +178,8 @@ impl Counters {
         &self.set.events
     }
 
-    /// True if this event can be read without a system call, while a counter counts it.
+    /// True if this event can be read without a system call, while a counter counts it; on arm64 only
+    /// if the system's setting allows it at that time.
     ///
     /// # Examples
     ///
