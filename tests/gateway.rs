@@ -175,7 +175,7 @@ fn a_storm_of_updates_is_served_and_counted() {
         assert!(line.starts_with("storm: ") && line.contains(" updates in "), "{line}");
         assert_eq!(serving.child.wait().unwrap().code(), Some(0));
     }
-    refuses(&["--storm", "500"], "--serve");
+    refuses(&["--storm", "500"], "required arguments");
     refuses(&["--serve", "127.0.0.1:0", "--storm", "0"], "--storm");
 }
 
