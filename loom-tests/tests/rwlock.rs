@@ -211,9 +211,11 @@ models! {
     #[ignore = "takes minutes"]
     two_readers_rseq_deeper: 2, two_readers(Tier::Rseq, [0, 1]);
     two_readers_of_one_cpu: 1, two_readers(Tier::Rseq, [0, 0]);
+    #[ignore = "ten seconds"]
     two_readers_membarrier: 1, two_readers(Tier::Membarrier, [0, 1]);
     #[ignore = "takes minutes"]
     two_readers_membarrier_deeper: 2, two_readers(Tier::Membarrier, [0, 1]);
+    #[ignore = "ten seconds"]
     two_readers_fence: 1, two_readers(Tier::Fence, [0, 1]);
     two_writers_rseq: 2, three(Tier::Rseq, true, [Shared::write, Shared::write]);
     two_writers_membarrier: 2, three(Tier::Membarrier, true, [Shared::write, Shared::write]);
