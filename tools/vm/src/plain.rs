@@ -49,7 +49,7 @@ pub(crate) static PLAIN: &[Plain] = &[
         "s390x-linux-gnu",
         "s390x",
         Some("qemu-s390x-static"),
-        true,
+        false,
     ),
     plain(
         "riscv64",
