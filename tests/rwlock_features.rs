@@ -14,7 +14,7 @@ mod warm;
 
 use locks::{MOMENT, cold_and_warm};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::thread::{scope, sleep, spawn};
 use std::time::Duration;
 use stillpoint::lock::{ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard};
@@ -91,7 +91,8 @@ fn guards_cross_between_threads() {
     static LOCKS: [RwLock<u32>; 3] = [const { RwLock::new(0) }; 3];
     in_time(|| {
         LOCKS.iter().for_each(warm);
-        let (to, from) = channel::<RwLockReadGuard<'static, u32>>();
+        // Bounded: whoever ends them yields, which takes long where others want the CPU.
+        let (to, from) = sync_channel::<RwLockReadGuard<'static, u32>>(8);
         let ender = spawn(move || {
             for guard in from {
                 let now = *guard;
