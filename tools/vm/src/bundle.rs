@@ -175,8 +175,6 @@ impl Build {
         command.args((verb == "test").then_some("--no-run"));
         command.args(what).args(&self.args).envs(self.env.iter().map(|(n, v)| (n, v)));
         command.args(["--target", &self.target]).arg("--target-dir").arg(&self.directory);
-        // A fifth of the time; the sequences are assembly whatever the linker does.
-        command.env("CARGO_PROFILE_RELEASE_LTO", "off");
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut programs = Programs::new();
         for message in Message::parse_stream(BufReader::new(child.stdout.take().expect("a pipe"))) {
