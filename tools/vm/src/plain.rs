@@ -22,7 +22,7 @@ pub(crate) struct Plain {
     /// Of the compiler that links: `gcc-PREFIX`, `PREFIX-gcc`.
     prefix: &'static str,
     /// Its C library's package, between `libc6-dev-` and `-cross`.
-    library: &'static str,
+    c_library: &'static str,
     /// The emulator; none where this processor will do.
     emulator: Option<&'static str>,
     /// True for those that CI has time for.
@@ -33,11 +33,11 @@ const fn plain(
     name: &'static str,
     triple: &'static str,
     prefix: &'static str,
-    library: &'static str,
+    c_library: &'static str,
     emulator: Option<&'static str>,
     short: bool,
 ) -> Plain {
-    Plain { name, triple, prefix, library, emulator, short }
+    Plain { name, triple, prefix, c_library, emulator, short }
 }
 
 /// 32 bits; big-endian; weakly ordered with 4 KiB pages, with 64 KiB pages; 32 bits elsewhere.
@@ -111,7 +111,7 @@ pub(crate) fn check(cache: &Path, plain: &Plain) -> Result<Verdict> {
 fn supplies(cache: &Path, plain: &Plain) -> Result<()> {
     let mut packages = vec!["rustc-web".to_owned(), "rust-web-src".to_owned()];
     packages.push(format!("gcc-{}", plain.prefix));
-    packages.push(format!("libc6-dev-{}-cross", plain.library));
+    packages.push(format!("libc6-dev-{}-cross", plain.c_library));
     packages.extend(plain.emulator.map(|_| "qemu-user-static".to_owned()));
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     let installed = Command::new("dpkg-query")
