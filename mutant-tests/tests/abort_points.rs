@@ -31,6 +31,10 @@ fn the_tracer_finds_each_mutant() {
             (Mutant::PageOutsideSection, sequence.name == "counter_read"),
             (Mutant::RetainOutsideSection, sequence.name == "retain"),
         ] {
+            // One that is in other sequences only changes nothing here: a second look at the sound one.
+            if mutant != Mutant::None && !must_fail {
+                continue;
+            }
             choose(mutant);
             let Some(outcome) = tracer::trace(sequence) else { return };
             println!("{} {mutant:?}: {} failures", sequence.name, outcome.failures.len());
