@@ -31,8 +31,10 @@ fn the_tracer_finds_each_mutant() {
             (Mutant::PageOutsideSection, sequence.name == "counter_read"),
             (Mutant::RetainOutsideSection, sequence.name == "retain"),
         ] {
-            // One that is in other sequences only changes nothing here: a second look at the sound one.
-            if mutant != Mutant::None && !must_fail {
+            // One that is in other sequences only must change nothing here. An emulated machine has no
+            // time to see that.
+            let emulated = std::env::var_os("STILLPOINT_EXPECT").is_some();
+            if emulated && mutant != Mutant::None && !must_fail {
                 continue;
             }
             choose(mutant);
