@@ -342,6 +342,11 @@ fn one_thread_unregistered() {
 }
 
 #[test]
+fn nothing_planted_unregistered() {
+    in_each("unregistered, nothing planted");
+}
+
+#[test]
 fn first_use_in_handlers() {
     if filters_work() {
         in_each("first use in handlers");

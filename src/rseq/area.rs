@@ -1,7 +1,7 @@
 //! Where the calling thread's `struct rseq` is, and who registered it with the kernel.
 //!
 //! glibc 2.35 and later register an area for every thread and publish where it lies relative to
-//! the thread pointer. Where libc does not (musl, older glibc, the tunable
+//! the thread pointer (`offset.rs`). Where libc does not (musl, older glibc, the tunable
 //! `glibc.pthread.rseq=0`), we own an area in static thread-local storage and register it for
 //! a thread the first time that thread misses it. Both are at one offset from the thread
 //! pointer for all threads, so a sequence needs one word, that offset.
@@ -16,7 +16,9 @@
 //! that lets threads register must let them unregister.
 
 #[cfg(stillpoint_sections)]
-pub(crate) use native::{cpu_id, hoisted_offset, hoisted_registration, settle};
+pub(crate) use super::offset::{hoisted_offset, hoisted_registration};
+#[cfg(stillpoint_sections)]
+pub(crate) use native::{cpu_id, settle};
 #[cfg(stillpoint_sections)]
 pub use native::{ensure_registered, is_registered, thread_area};
 
@@ -231,11 +233,11 @@ mod absent {
 #[cfg(stillpoint_sections)]
 mod native {
     use super::super::abi::{self, Area};
+    use super::super::offset::{offset, set_libc, set_own};
     use super::super::quiet::{errno, preserving_errno, with_signals_masked};
     use super::{Refusal, Registrar, Registration, feature_size};
-    use std::arch::asm;
     use std::ffi::{c_int, c_uint, c_void};
-    use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     /// Size and alignment of our own area.
     const OWN_ROOM: u32 = 64;
@@ -262,102 +264,8 @@ mod native {
         safe fn thread_pointer() -> *mut c_void;
     }
 
-    /// Offset of every thread's area from its thread pointer; 0 until anything is known.
-    /// (No area can be there: the thread pointer points at libc's own block.)
-    static OFFSET: AtomicIsize = AtomicIsize::new(0);
-
     /// Length of our registrations; 0 if we do not register.
     static OWN_LENGTH: AtomicU32 = AtomicU32::new(0);
-
-    /// [`offset`] for the sequences: one load that the compiler may move out of loops, which it may
-    /// not do with an ordinary one across a section. Every caller must take 0 for an answer,
-    /// even after others got another.
-    #[inline(always)]
-    pub(crate) fn hoisted_offset() -> isize {
-        let offset: isize;
-        // SAFETY: reads an aligned word that lives for ever. It is written once, from 0, in the
-        // early constructor; until then no value of ours depends on it. `pure` and `nomem` let the
-        // compiler reuse what an earlier execution gave: the same, or 0, which only means the
-        // cold path.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            asm!(
-                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
-                "mov {o}, qword ptr [{o}]",
-                s = sym OFFSET,
-                o = out(reg) offset,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        unsafe {
-            asm!(
-                "adrp {o}, :got:{s}",
-                "ldr {o}, [{o}, :got_lo12:{s}]",
-                "ldr {o}, [{o}]",
-                s = sym OFFSET,
-                o = out(reg) offset,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        offset
-    }
-
-    /// [`hoisted_offset`], or 0 if the calling thread is not registered, for sequences that do not
-    /// look
-    /// themselves. It too may be moved out of loops: whoever is registered stays so until the
-    /// thread's
-    /// last destructors, so an answer is right for as long as a function runs; 0 may be out of
-    /// date,
-    /// and means the cold path. (Programs that switch stacks, and go on with a function on another
-    /// thread, must do that between registered threads only, as glibc's all are.)
-    #[inline(always)]
-    pub(crate) fn hoisted_registration() -> isize {
-        let offset: isize;
-        // SAFETY: as in `hoisted_offset`; then the CPU number in this thread's own area, which is
-        // negative unless it is registered. With an offset of 0 it is a word of libc's block.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            asm!(
-                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
-                "mov {o}, qword ptr [{o}]",
-                "movsxd {x}, dword ptr fs:[{o} + 4]",
-                "sar {x}, 63",
-                "not {x}",
-                "and {o}, {x}",
-                s = sym OFFSET,
-                o = out(reg) offset,
-                x = out(reg) _,
-                options(pure, nomem, nostack),
-            );
-        }
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        unsafe {
-            asm!(
-                "adrp {o}, :got:{s}",
-                "ldr {o}, [{o}, :got_lo12:{s}]",
-                "ldr {o}, [{o}]",
-                "mrs {x}, tpidr_el0",
-                "add {x}, {x}, {o}",
-                "ldrsw {x}, [{x}, 4]",
-                "bic {o}, {o}, {x}, asr 63",
-                s = sym OFFSET,
-                o = out(reg) offset,
-                x = out(reg) _,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        offset
-    }
-
-    /// Offset of the calling thread's area from its thread pointer, or 0 if nobody has asked
-    /// [`settle`] yet.
-    fn offset() -> isize {
-        // Relaxed: an offset is a plain number; both values it ever takes are good.
-        OFFSET.load(Ordering::Relaxed)
-    }
 
     fn area_at(offset: isize) -> *mut Area {
         thread_pointer().wrapping_byte_offset(offset).cast()
@@ -397,16 +305,16 @@ mod native {
     }
 
     /// Finds out, once per process, who registers; registers the calling thread if we do.
-    /// Afterwards [`offset`] is not 0, whatever the outcome.
     pub(crate) fn settle() -> Result<Registration, Refusal> {
         let kernel = auxv(abi::AT_RSEQ_FEATURE_SIZE);
         let (mut libc_offset, mut libc_size) = (0, 0);
         // SAFETY: both pointers are to live locals of the declared types.
         let known = unsafe { libc_account(&mut libc_offset, &mut libc_size) } != 0;
         if known && libc_size != 0 {
-            OFFSET.store(libc_offset, Ordering::Relaxed);
+            set_libc(libc_offset);
             if cpu_id().is_none() {
                 // Emulators exist that accept the registration and never fill the area.
+                set_libc(0);
                 return Err(Refusal::Ignored);
             }
             return Ok(Registration {
@@ -417,7 +325,7 @@ mod native {
                 offset: libc_offset,
             });
         }
-        OFFSET.store(own_offset(), Ordering::Relaxed);
+        set_own(own_offset());
         let fits = |length: u32| length <= OWN_ROOM && auxv(abi::AT_RSEQ_ALIGN) <= OWN_ROOM;
         let preferred = kernel.max(abi::ORIGINAL_LENGTH);
         let mut outcome = Err(Refusal::Foreign);

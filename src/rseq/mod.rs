@@ -1,4 +1,4 @@
-//! Floor 1: the kernel's ABI and the typed sequences.
+//! Restartable sequences: the kernel's ABI, and typed sequences for authors of per-CPU structures.
 //!
 //! This is the unsafe floor. Everything above it can be used without knowing that
 //! restartable sequences exist; people who build their own per-CPU structures start here. A guide
@@ -6,8 +6,8 @@
 //!
 //! A *restartable sequence* (section) is a stretch of instructions that the kernel promises
 //! to run on one CPU without preemption, signal or migration in between: if any of them
-//! happens, the thread resumes at the section's abort landing instead. A section has one
-//! committing store, its last instruction; before it, nothing is visible to anyone else.
+//! happens, the thread resumes at the section's abort landing instead. A section has at
+//! most one committing store, its last instruction; before it, nothing is visible to anyone else.
 //!
 //! * [`area`]: where the calling thread's `struct rseq` is and who registered it.
 //! * [`cache`]: sequences on an array of items that each CPU has.
@@ -15,7 +15,6 @@
 //! * [`exchange`]: sequences that take what a word holds, or what it leads to.
 //! * [`fence`], [`fence_cpu`]: end all sequences that have begun.
 //! * [`counter`]: the sequence that reads a hardware counter of a CPU.
-//! * `ids`: the numbers that the kernel keeps there.
 //! * [`leaf`]: sequences that are a whole read.
 //! * [`part`]: sequences on a CPU's part of something.
 //! * [`reader`]: the sequences that mark a read-side critical section.
@@ -61,6 +60,8 @@ pub use crate::machine::{FenceError, fence, fence_cpu};
 
 #[cfg(stillpoint_loom)]
 pub mod model;
+#[cfg(stillpoint_sections)]
+pub(crate) mod offset;
 #[cfg(stillpoint_sections)]
 pub(crate) mod pin;
 #[cfg(stillpoint_sections)]

@@ -15,8 +15,8 @@
 //!   also what kernels see which kill for a system call inside of a section
 //!   (`CONFIG_DEBUG_RSEQ`, `rseq_debug=1`).
 //! * *A signal interrupts the call, and it is to be made again* (`SA_RESTART`; also a stop and a
-//!   `SIGCONT`): the kernel puts the thread back to `call`, inside. Before Linux 6.19, and later
-//!   for registrations of 32 bytes in legacy mode, that is an abort: the call is not made
+//!   `SIGCONT`): the kernel puts the thread back to `call`, inside. Before Linux 6.19, and from 7.0.10
+//!   on for registrations of 32 bytes, that is an abort: the call is not made
 //!   again before the test is. **From 6.19 on it may not be**: the kernel looks only if it was
 //!   entered by an interrupt. Then the call is made again behind the handler, whatever that has
 //!   set.
@@ -60,14 +60,14 @@ pub use absent::{armed, unless};
 #[cfg(stillpoint_sections)]
 mod native {
     use super::{AtomicU32, AtomicUsize, Call};
-    use crate::rseq::area::hoisted_offset;
+    use crate::rseq::area::hoisted_registration;
     use crate::rseq::section::section;
 
     /// The section with that text, on that word.
     #[cfg(target_arch = "x86_64")]
     macro_rules! call {
         ($text:literal, $word:expr, $call:expr, $($operands:tt)*) => {{
-            let o = hoisted_offset();
+            let o = hoisted_registration();
             if o == 0 {
                 return None;
             }
@@ -101,7 +101,7 @@ mod native {
     #[cfg(target_arch = "aarch64")]
     macro_rules! call {
         ($text:literal, $word:expr, $call:expr, $($operands:tt)*) => {{
-            let o = hoisted_offset();
+            let o = hoisted_registration();
             if o == 0 {
                 return None;
             }

@@ -8,22 +8,26 @@ use super::surrounding;
 use super::workload::{self, handle, handled};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::hint::black_box;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, take_hook};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{OnceLock, mpsc};
 use std::thread::scope;
 use stillpoint::rcu::{self, Domain, RcuCell, SendGuard};
 use stillpoint::rseq::area::{Registrar, ensure_registered, thread_area};
+use stillpoint::rseq::reader::{self, Gate, Line, Mark};
+use stillpoint::rseq::syscall::{self, Call};
 use stillpoint::{Tier, machine};
 
-const SCENARIOS: [(&str, fn()); 17] = [
+const SCENARIOS: [(&str, fn()); 18] = [
     ("nothing", || {}),
     ("workload", workload::run),
     ("one thread refused", one_thread_refused),
     ("one thread foreign", one_thread_foreign),
     ("one thread unregistered", one_thread_unregistered),
+    ("unregistered, nothing planted", nothing_planted),
     ("first use in handlers", first_use_in_handlers),
     ("fork", fork),
     ("storm", storm),
@@ -68,6 +72,39 @@ fn one_thread_refused() {
     }
     assert!(!we_register() || ensure_registered());
     workload::values();
+}
+
+/// A thread that is not registered does not enter sections: a handler that came in the middle could
+/// register it, and the kernel would not know of the one that goes on.
+fn nothing_planted() {
+    if !we_register() {
+        return println!("the C library registers");
+    }
+    let fresh = || {
+        assert!(area_cpu() < 0, "registered before");
+        let gate = Gate { phase: AtomicPtr::default(), slots: AtomicU32::new(0) };
+        let line = Line::default();
+        let mark = Mark { phase: (&line.phases[0]).into(), cpu: 0 };
+        let yields = Call { number: libc::SYS_sched_yield, arguments: [0; 6] };
+        let attempts = || {
+            // SAFETY: a gate without lines, a mark of a line of ours that nobody scans, a call
+            // without memory.
+            unsafe {
+                assert!(reader::enter(&gate).is_none());
+                reader::leave_here(mark)
+                    || syscall::unless(&AtomicU32::new(0), &yields).is_some()
+                    || syscall::armed(&AtomicUsize::new(0), 1, &yields).is_some()
+            }
+        };
+        assert!(!attempts());
+        // SAFETY: the descriptor's address, in this thread's area.
+        let planted = || unsafe { thread_area().byte_add(8).cast::<u64>().read_volatile() };
+        assert_eq!(planted(), 0);
+        // The attempts are ones that plant: once the thread is registered, they do.
+        assert!(ensure_registered());
+        assert!((0..1000).any(|_| black_box(&attempts)() && planted() != 0));
+    };
+    scope(|s| s.spawn(fresh).join().unwrap());
 }
 
 /// A thread that somebody else registered first.

@@ -1,0 +1,151 @@
+//! Where every thread's `struct rseq` lies: one offset from the thread pointer.
+//!
+//! # State
+//!
+//! Two words, of which at most one is ever written, in the early constructor: `LIBC`, if the
+//! C library registers every thread before its code runs; `OWN`, if we register threads when they
+//! miss it. Sequences want one word and no more, so for them there is [`hoisted_offset`]: the first
+//! word, and only if that is 0 the second, and whether the calling thread is registered.
+//!
+//! # Why it is asked before the section, where we register
+//!
+//! A thread that is not registered must not even enter a section. In it, it would be turned away by
+//! its CPU number, which is negative. But a signal handler may come between the planting of the
+//! descriptor and that comparison, and use the library: then the thread becomes registered in the
+//! middle, with another descriptor planted or none. Behind the handler the section would find a CPU
+//! number that is good, and go on, while the kernel knows nothing of it and aborts nothing.
+//! Registered before, it stays so until its last destructors.
+//!
+//! # Orderings
+//!
+//! Relaxed: an offset is a plain number, and 0 always means the cold path.
+
+use std::arch::asm;
+use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+
+/// Offset of the areas that the C library registered, or 0.
+/// (No area can be there: the thread pointer points at libc's own block.)
+static LIBC: AtomicIsize = AtomicIsize::new(0);
+/// Offset of the areas that we register, or 0.
+static OWN: AtomicIsize = AtomicIsize::new(0);
+
+/// The C library registers, there.
+pub(super) fn set_libc(offset: isize) {
+    LIBC.store(offset, Relaxed);
+}
+
+/// We register, there.
+pub(super) fn set_own(offset: isize) {
+    OWN.store(offset, Relaxed);
+}
+
+/// Offset of the calling thread's area from its thread pointer, registered or not; 0 if nobody has
+/// found out yet, or nobody registers.
+#[inline]
+pub(super) fn offset() -> isize {
+    match LIBC.load(Relaxed) {
+        0 => OWN.load(Relaxed),
+        offset => offset,
+    }
+}
+
+/// One load that the compiler may move out of loops, which it may not do with an ordinary one across
+/// a section. Every caller must take 0 for an answer, even after others got another.
+macro_rules! load {
+    ($word:ident) => {{
+        let offset: isize;
+        // SAFETY: reads an aligned word that lives for ever. It is written once, from 0, in the
+        // early constructor; until then no value of ours depends on it. `pure` and `nomem` let the
+        // compiler reuse what an earlier execution gave: the same, or 0, which only means the
+        // cold path.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            asm!(
+                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
+                "mov {o}, qword ptr [{o}]",
+                s = sym $word,
+                o = out(reg) offset,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            asm!(
+                "adrp {o}, :got:{s}",
+                "ldr {o}, [{o}, :got_lo12:{s}]",
+                "ldr {o}, [{o}]",
+                s = sym $word,
+                o = out(reg) offset,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        offset
+    }};
+}
+
+/// The same, or 0 if the calling thread is not registered. It too may be moved out of loops: whoever
+/// is registered stays so until the thread's last destructors, so an answer is right for as long as
+/// a function runs; 0 may be out of date, and means the cold path. (Programs that switch stacks, and
+/// go on with a function on another thread, must do that between registered threads only, as glibc's
+/// all are.)
+macro_rules! load_registered {
+    ($word:ident) => {{
+        let offset: isize;
+        // SAFETY: as in `load`; then the CPU number in this thread's own area, which is negative
+        // unless it is registered. With an offset of 0 it is a word of libc's block.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            asm!(
+                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
+                "mov {o}, qword ptr [{o}]",
+                "movsxd {x}, dword ptr fs:[{o} + 4]",
+                "sar {x}, 63",
+                "not {x}",
+                "and {o}, {x}",
+                s = sym $word,
+                o = out(reg) offset,
+                x = out(reg) _,
+                options(pure, nomem, nostack),
+            );
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            asm!(
+                "adrp {o}, :got:{s}",
+                "ldr {o}, [{o}, :got_lo12:{s}]",
+                "ldr {o}, [{o}]",
+                "mrs {x}, tpidr_el0",
+                "add {x}, {x}, {o}",
+                "ldrsw {x}, [{x}, 4]",
+                "bic {o}, {o}, {x}, asr 63",
+                s = sym $word,
+                o = out(reg) offset,
+                x = out(reg) _,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        offset
+    }};
+}
+
+/// [`offset`] for the sequences that compare the CPU number themselves: one load where the C library
+/// registers. Where we do, 0 for a thread that is not registered.
+#[inline(always)]
+pub(crate) fn hoisted_offset() -> isize {
+    match load!(LIBC) {
+        0 => load_registered!(OWN),
+        offset => offset,
+    }
+}
+
+/// [`offset`] for the sequences that do not look at the CPU number: 0 for a thread that is not
+/// registered, by whomever.
+#[inline(always)]
+pub(crate) fn hoisted_registration() -> isize {
+    match load_registered!(LIBC) {
+        0 => load_registered!(OWN),
+        offset => offset,
+    }
+}
