@@ -121,8 +121,9 @@ impl RawStack {
     ///
     /// # Safety
     ///
-    /// The node lives, at this address, until it is taken off, or the stack is dropped; and from
-    /// here to there nobody else touches it. It is the caller's to give away: no reference to it is
+    /// The node lives, at this address, until [`pop`](RawStack::pop) or [`Chain`]'s `next` has returned
+    /// it, or the chain it is in, or the stack, is dropped; and from here to there nobody else touches
+    /// it. It is the caller's to give away: no reference to it is
     /// in use.
     ///
     /// # Examples

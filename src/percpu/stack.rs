@@ -109,9 +109,32 @@ impl<T: fmt::Debug> fmt::Debug for Node<T> {
 /// });
 /// assert!((1..=4).contains(&BUFFERS.drain_all().count()));
 /// ```
+///
+/// Values live as long as the stack's type says:
+///
+/// ```compile_fail,E0597
+/// use stillpoint::percpu::{Node, Stack};
+/// fn put<'a>(stack: &Stack<&'a str>, value: &'a str) {
+///     stack.push(Box::new(Node::new(value)));
+/// }
+/// let stack: Stack<&'static str> = Stack::new();
+/// let short = String::from("short");
+/// put(&stack, &short);
+/// ```
+///
+/// ```
+/// use stillpoint::percpu::{Node, Stack};
+/// fn put<'a>(stack: &Stack<&'a str>, value: &'a str) {
+///     stack.push(Box::new(Node::new(value)));
+/// }
+/// let stack: Stack<&'static str> = Stack::new();
+/// put(&stack, "long");
+/// ```
 pub struct Stack<T> {
     raw: RawStack,
     nodes: PhantomData<Box<Node<T>>>,
+    /// Not covariant: what one puts on, another takes off.
+    invariant: PhantomData<fn(T) -> T>,
 }
 
 // SAFETY: it hands boxes from one thread to another, and no references.
@@ -129,7 +152,7 @@ impl<T> Stack<T> {
         /// assert!(stillpoint::percpu::Stack::<u8>::new().pop().is_none());
         /// ```
         pub const fn new() -> Stack<T> {
-            Stack { raw: RawStack::new(), nodes: PhantomData }
+            Stack { raw: RawStack::new(), nodes: PhantomData, invariant: PhantomData }
         }
     }
 
