@@ -68,7 +68,8 @@ fn word(value: usize) -> Word {
     std::ptr::without_provenance_mut(value)
 }
 
-/// A number that nobody has had before.
+/// A ticket that nobody has had before; where addresses have 32 bits, one that comes again after 2^30.
+/// That is no harm: there are no sequences there, and below [`Tier::Rseq`] any ticket will do.
 fn ticket() -> usize {
     #[cfg(not(stillpoint_loom))]
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -79,8 +80,13 @@ fn ticket() -> usize {
     if broken(Mutant::SameTicket) {
         return TICKET;
     }
-    // 2^62 of them last for longer than anything.
-    (LAST.fetch_add(1, Ordering::Relaxed) as usize + 1) * TICKET
+    numbered(LAST.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The ticket of that number, never [`FREE`]. 2^62 of them last for longer than anything.
+fn numbered(number: u64) -> usize {
+    const ALL: u64 = (usize::MAX / TICKET) as u64;
+    ((number % ALL) as usize + 1) * TICKET
 }
 
 /// A value for each CPU, and a lock on each of them.
@@ -452,5 +458,20 @@ impl<T> Drop for CpuLockGuard<'_, T> {
         if slot.word.swap(word(FREE), order).addr() & PARKED != 0 && !broken(Mutant::LostParked) {
             wake_all(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_ticket_is_free() {
+        let most = (usize::MAX / TICKET) as u64;
+        for number in [0, 1, most - 2, most - 1, most, most + 1, u64::MAX] {
+            let ticket = numbered(number);
+            assert!(ticket != FREE && ticket.is_multiple_of(TICKET), "{number}: {ticket}");
+        }
+        assert_eq!(numbered(most), numbered(0));
     }
 }
