@@ -169,6 +169,56 @@ fn woken_by_a_loss(tier: Tier) -> impl Fn() + Sync + Send + 'static {
     }
 }
 
+/// The same, by a record that is overwritten meanwhile, or by the one that overwrites it.
+fn woken_overwriting(tier: Tier, script: fn()) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let ring = ring(tier, Policy::OverwriteOldest, 64);
+        script();
+        ring.push_at(1, &record(1, 1)).unwrap();
+        let reader = spawn(&ring, wait);
+        let _ = ring.push_at(2, &record(2, 1));
+        reader.join().unwrap();
+    }
+}
+
+/// A reader that wants the lowest stamp sleeps until that of another record is known, which may never
+/// be written.
+fn woken_by_a_stamp() -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let ring = ring(Tier::Rseq, Policy::DropNewest, 128);
+        let reader = spawn(&ring, |ring| {
+            let stamp = ring.consumer().unwrap().recv_merged(|record| record.stamp);
+            assert_eq!(stamp, 1);
+        });
+        let other = spawn(&ring, |ring| {
+            model::unregister();
+            std::mem::forget(ring.reserve_at(2, 8).unwrap());
+        });
+        ring.push_at(1, &record(1, 1)).unwrap();
+        other.join().unwrap();
+        reader.join().unwrap();
+    }
+}
+
+/// While a record is overwritten, those behind it come before later ones of other CPUs.
+fn merged_overwriting() -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let ring = ring(Tier::Rseq, Policy::OverwriteOldest, 128);
+        for stamp in 1..=3 {
+            ring.push_at(stamp, &record(stamp as u8, 1)).unwrap();
+        }
+        model::run_on(1);
+        ring.push_at(5, &record(5, 1)).unwrap();
+        let other = spawn(&ring, |ring| {
+            model::run_on(0);
+            let _ = ring.push_at(7, &record(7, 1));
+        });
+        let seen = read(&ring, 3);
+        other.join().unwrap();
+        assert!(seen.is_sorted(), "no moment has {seen:?}");
+    }
+}
+
 /// Two make the lanes.
 fn made_by_two(tier: Tier) -> impl Fn() + Sync + Send + 'static {
     move || {
@@ -212,6 +262,10 @@ models! {
     woken_membarrier: 3, woken(Tier::Membarrier, 1, registered);
     woken_fence: 3, woken(Tier::Fence, 1, registered);
     woken_by_a_loss_rseq: 3, woken_by_a_loss(Tier::Rseq);
+    woken_overwriting_rseq: 3, woken_overwriting(Tier::Rseq, registered);
+    woken_overwriting_unregistered: 2, woken_overwriting(Tier::Rseq, model::unregister);
+    woken_by_a_stamp_unregistered: 2, woken_by_a_stamp();
+    merged_overwriting_rseq: 3, merged_overwriting();
     made_by_two_rseq: 3, made_by_two(Tier::Rseq);
     made_by_two_fence: 3, made_by_two(Tier::Fence);
 }
@@ -224,6 +278,9 @@ mutants! {
     no_broadcast: NoBroadcast, 3, woken(Tier::Rseq, 1, elsewhere);
     no_light_fence: NoLightFence, 3, woken(Tier::Fence, 1, registered);
     no_wake: RingNoWake, 3, woken(Tier::Rseq, 1, registered);
+    one_try: RingOneTry, 3, woken_overwriting(Tier::Rseq, registered);
+    stamp_untold: RingStampUntold, 2, woken_by_a_stamp();
+    claim_empty: RingClaimEmpty, 3, merged_overwriting();
     one_look: RingOneLook, 3, moves(Tier::Rseq);
     early_tail: RingEarlyTail, 3, again_behind(Tier::Rseq);
 }

@@ -88,6 +88,12 @@ pub enum Mutant {
     RingEarlyTail,
     /// A consumer that merges looks at each lane once.
     RingOneLook,
+    /// A consumer that was woken takes what it finds then, or nothing.
+    RingOneTry,
+    /// A lane whose oldest records are about to be overwritten counts as empty.
+    RingClaimEmpty,
+    /// A consumer that waits for the lowest stamp is not told of one that becomes known.
+    RingStampUntold,
     /// One drop in a hundred is not counted.
     RingUncounted,
     /// A reader that ends removes a token by a plain store.

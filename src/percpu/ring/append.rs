@@ -203,14 +203,24 @@ impl Ring {
                     lane.word(head + 8).store(stamp, Ordering::Relaxed);
                     // Release: partner is the consumer's acquire, that wants the stamp.
                     lane.word(head).store(busy(length), Ordering::Release);
+                    self.tell_stamp(shape.tier);
                     return Ok(Reservation::new(self, lane, shape.tier, head, stamp, length));
                 }
                 Space::BehindPadding(new) if moved(new) => {
                     lane.word(head).store(padding(new - head), Ordering::Release);
+                    self.tell_stamp(shape.tier);
                 }
                 Space::Full => self.make_space(lane, shape.tier, size)?,
                 _ => {}
             }
+        }
+    }
+
+    /// Wakes a consumer that waits for the lowest stamp: one that was not known may be higher than that
+    /// of a record which can be read.
+    fn tell_stamp(&self, tier: Tier) {
+        if !broken(Mutant::RingStampUntold) {
+            self.wake(tier);
         }
     }
 

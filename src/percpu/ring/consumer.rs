@@ -150,7 +150,8 @@ impl<'a> Consumer<'a> {
     }
 
     /// The next record of any CPU, if there is one that is written. Whose turn it is goes around,
-    /// after 64 records of one.
+    /// after 64 records of one. In a ring that [overwrites](Policy::OverwriteOldest), not those of a
+    /// CPU whose oldest a producer is about to overwrite just then.
     ///
     /// The record's space is free when `f` returns, or panics. In a ring that
     /// [overwrites](Policy::OverwriteOldest) records are copied before.
@@ -242,6 +243,22 @@ impl<'a> Consumer<'a> {
         self.recv_in(Order::Merged, Some(timeout), f)
     }
 
+    /// [`recv_merged_timeout`](Consumer::recv_merged_timeout) without an end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ring = stillpoint::percpu::Ring::new(4096);
+    /// ring.push_at(2, b"second").unwrap();
+    /// assert_eq!(ring.consumer().unwrap().recv_merged(|record| record.stamp), 2);
+    /// ```
+    pub fn recv_merged<R>(&mut self, f: impl FnOnce(Record<'_>) -> R) -> R {
+        match self.recv_in(Order::Merged, None, f) {
+            Some(result) => result,
+            None => unreachable!("no time to run out"),
+        }
+    }
+
     /// Iterates over what [`pop_merged`](Consumer::pop_merged) finds, as long as it finds
     /// something.
     ///
@@ -260,12 +277,7 @@ impl<'a> Consumer<'a> {
     }
 
     fn pop_in<R>(&mut self, order: Order, f: impl FnOnce(Record<'_>) -> R) -> Option<R> {
-        self.pop_raw(order, |cpu, stamp, bytes| {
-            let length = bytes.len();
-            // SAFETY: who writes bytes writes initialised ones.
-            let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), length) };
-            f(Record { cpu, stamp, bytes })
-        })
+        self.pop_raw(order, of_bytes(f))
     }
 
     fn recv_in<R>(
@@ -274,8 +286,29 @@ impl<'a> Consumer<'a> {
         timeout: Option<Duration>,
         f: impl FnOnce(Record<'_>) -> R,
     ) -> Option<R> {
-        self.wait(order, timeout);
-        self.pop_in(order, f)
+        self.recv_raw(order, timeout, of_bytes(f))
+    }
+
+    /// Waits until something is found. What it has waited for may be overwritten before it is taken.
+    fn recv_raw<R>(
+        &mut self,
+        order: Order,
+        timeout: Option<Duration>,
+        f: impl FnOnce(Option<u32>, u64, &[MaybeUninit<u8>]) -> R,
+    ) -> Option<R> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut f = Some(f);
+        loop {
+            let is_over = !self.wait(order, deadline) || broken(Mutant::RingOneTry);
+            let found =
+                self.pop_raw(order, |cpu, stamp, bytes| f.take().map(|f| f(cpu, stamp, bytes)));
+            if let Some(result) = found.flatten() {
+                return Some(result);
+            }
+            if is_over {
+                return None;
+            }
+        }
     }
 
     /// As [`pop`](Consumer::pop), for records whose bytes need not be initialised.
@@ -288,10 +321,14 @@ impl<'a> Consumer<'a> {
         self.pop_raw(if merged { Order::Merged } else { Order::Any }, f)
     }
 
-    /// Sleeps until [`pop`](Consumer::pop) would find something.
+    /// As [`recv_timeout`](Consumer::recv_timeout), for such records.
     #[cfg(not(stillpoint_loom))]
-    pub(super) fn wait_any(&mut self, timeout: Option<Duration>) {
-        self.wait(Order::Any, timeout);
+    pub(super) fn recv_any<R>(
+        &mut self,
+        timeout: Duration,
+        f: impl FnOnce(Option<u32>, u64, &[MaybeUninit<u8>]) -> R,
+    ) -> Option<R> {
+        self.recv_raw(Order::Any, Some(timeout), f)
     }
 
     #[inline]
@@ -354,7 +391,7 @@ impl<'a> Consumer<'a> {
         for _ in 0..=count {
             let (cpu, lane) = self.ring.numbered(self.next)?;
             if self.stay > 0
-                && let Some(mut oldest) = lane.oldest_before(self.seen)
+                && let Ok(mut oldest) = lane.oldest_before(self.seen)
                 && let Front::Ready { stamp, length } = oldest.front()
             {
                 (self.stay, self.seen) = (self.stay - 1, oldest.head);
@@ -378,7 +415,7 @@ impl<'a> Consumer<'a> {
             }
         }
         let (cpu, lane) = self.ring.numbered(number)?;
-        let mut oldest = lane.oldest()?;
+        let mut oldest = lane.oldest().ok()?;
         let Front::Ready { stamp, length } = oldest.front() else { return None };
         Some(Found { cpu, oldest, stamp, length })
     }
@@ -402,14 +439,13 @@ impl<'a> Consumer<'a> {
         lowest?.1
     }
 
-    /// Sleeps until there is something, or the time is over.
-    fn wait(&mut self, order: Order, timeout: Option<Duration>) {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    /// Sleeps until there is something. False if the time is over before.
+    fn wait(&mut self, order: Order, deadline: Option<Instant>) -> bool {
         let asleep = &self.ring.asleep;
         while self.choose(order).is_none() {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return;
+                return false;
             }
             // Relaxed, as the producers' look at it is: the broadcast orders them.
             asleep.store(1, Ordering::Relaxed);
@@ -421,13 +457,25 @@ impl<'a> Consumer<'a> {
             }
             asleep.store(0, Ordering::Relaxed);
         }
+        true
+    }
+}
+
+/// For records whose bytes are initialised.
+fn of_bytes<R>(
+    f: impl FnOnce(Record<'_>) -> R,
+) -> impl FnOnce(Option<u32>, u64, &[MaybeUninit<u8>]) -> R {
+    |cpu, stamp, bytes| {
+        // SAFETY: who writes bytes writes initialised ones.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) };
+        f(Record { cpu, stamp, bytes })
     }
 }
 
 fn front(lane: Lane<'_>) -> Front {
     match lane.oldest() {
-        Some(mut oldest) => oldest.front(),
-        None => Front::Empty,
+        Ok(mut oldest) => oldest.front(),
+        Err(front) => front,
     }
 }
 

@@ -97,6 +97,13 @@ pub(super) enum Front {
     },
 }
 
+impl Front {
+    /// Somebody else has the oldest records. Some may be left, and readable, when it is done.
+    fn claimed() -> Front {
+        if broken(Mutant::RingClaimEmpty) { Front::Empty } else { Front::Busy(None) }
+    }
+}
+
 impl<'a> Lane<'a> {
     /// # Safety
     ///
@@ -142,7 +149,9 @@ impl<'a> Lane<'a> {
     }
 
     pub(super) fn bytes(&self, position: u64) -> *mut u8 {
-        std::ptr::from_ref(self.word(position)).cast_mut().cast()
+        let word = RECORDS + ((position & (self.capacity - 1)) / 8) as usize;
+        // Of the lane, not of the word: a record is many words.
+        self.words.wrapping_byte_add(word * WORD).cast_mut().cast()
     }
 
     /// Whether `size` bytes can be appended behind `head`, which was loaded before.
@@ -181,35 +190,39 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Has the oldest records for itself, unless somebody else has, or there are none.
-    pub(super) fn oldest(self) -> Option<Oldest<'a>> {
+    /// Has the oldest records for itself. Else why not: somebody else has, who may leave some, or
+    /// there are none.
+    pub(super) fn oldest(self) -> Result<Oldest<'a>, Front> {
         self.oldest_before(0)
     }
 
     /// The same for who has seen the head there, or 0: then those that are before it will do, and the
     /// producers' line is left alone.
     #[inline(always)]
-    pub(super) fn oldest_before(self, seen: u64) -> Option<Oldest<'a>> {
+    pub(super) fn oldest_before(self, seen: u64) -> Result<Oldest<'a>, Front> {
         let tail = self.tail().load(Ordering::Relaxed);
         // Acquire: partner is the release of the head; what is before it is staged, or claimed.
         let head = if tail < seen { seen } else { self.head().load(Ordering::Acquire) };
-        if tail >= head || tail & CLAIMED != 0 {
-            return None;
+        if tail & CLAIMED != 0 {
+            return Err(Front::claimed());
+        }
+        if tail >= head {
+            return Err(Front::Empty);
         }
         let claimed = self.policy == Policy::OverwriteOldest;
         // Acquire: partner is the release in `drop` of who had it before us.
         let order = (Ordering::Acquire, Ordering::Relaxed);
         if claimed && self.tail().compare_exchange(tail, tail | CLAIMED, order.0, order.1).is_err()
         {
-            return None;
+            return Err(Front::claimed());
         }
-        Some(Oldest { lane: self, was: tail, at: tail, head, claimed })
+        Ok(Oldest { lane: self, was: tail, at: tail, head, claimed })
     }
 
     /// Overwrites old records: at least one, and as many as `size` bytes ask for. Returns false if
     /// the oldest is being written, or somebody else has it.
     pub(super) fn make_space(self, size: u64) -> bool {
-        let Some(mut oldest) = self.oldest() else { return false };
+        let Ok(mut oldest) = self.oldest() else { return false };
         let (was, mut records) = (oldest.at, 0);
         while oldest.at - was < size.min(self.capacity) {
             let Front::Ready { length, .. } = oldest.front() else { break };

@@ -56,7 +56,8 @@
 //! and sleeps. A producer makes its record visible, and then, behind a light fence, loads whether
 //! the consumer sleeps. If it passes that point after the broadcast, it finds that, and wakes it.
 //! If before, its record is visible to the look behind the broadcast. A record that is given up
-//! counts as one, since others may be behind it; so does a claim that ends. This asks for no abort:
+//! counts as one, since others may be behind it; so does a claim that ends, and, where the lowest
+//! stamp is wanted, one of which the stamp becomes known: others may be lower. This asks for no abort:
 //! a section that ends late, on a kernel that loses one, is followed by the same load.
 //!
 //! The consumer sleeps on a futex, not in the parking lot, whose locks a signal handler must not

@@ -208,8 +208,7 @@ impl<T: Copy + Send + 'static> ConsumerOf<'_, T> {
     /// assert_eq!(consumer.recv_timeout(Duration::from_secs(9)).unwrap().2, 1);
     /// ```
     pub fn recv_timeout(&mut self, timeout: Duration) -> Option<(Option<u32>, u64, T)> {
-        self.consumer.wait_any(Some(timeout));
-        self.pop()
+        self.consumer.recv_any(timeout, value)
     }
 }
 
