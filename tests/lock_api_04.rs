@@ -4,15 +4,21 @@
 
 #[path = "support/cpus.rs"]
 mod cpus;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "support/seccomp.rs"]
+mod seccomp;
 #[allow(dead_code, reason = "these tests choose no domain")]
 #[path = "support/tiers.rs"]
 mod tiers;
 #[path = "support/tokens.rs"]
 mod tokens;
 
+use seccomp::{Filter, Rule};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
+use stillpoint::Tier;
 use stillpoint::lock::v04::{
     MappedRwLockReadGuard, RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
     RwLockWriteGuard, lock_api,
@@ -111,6 +117,36 @@ fn timeouts_run_out_and_leave_no_trace() {
         });
         drop(write);
         assert!(lock.try_read_until(Instant::now()).is_some());
+    });
+}
+
+/// While a guard of `lock_api` 0.4 is upgraded it is alive, and gives back what it has when a panic
+/// drops it.
+#[test]
+fn a_refused_upgrade_is_given_back_once() {
+    if stillpoint::machine().tier() == Tier::Fence {
+        return println!("SKIPPED: nothing is broadcast on tier fence");
+    }
+    in_time(|| {
+        let lock = opened(0);
+        let refused = thread::scope(|s| {
+            let filtered = s.spawn(|| {
+                Filter::new(&[Rule::membarrier(libc::EPERM)]).install().ok()?;
+                let guard = lock.upgradable_read();
+                let upgrade = || *RwLockUpgradableReadGuard::upgrade(guard) += 1;
+                Some(catch_unwind(AssertUnwindSafe(upgrade)).is_err())
+            });
+            filtered.join().unwrap()
+        });
+        match refused {
+            None => return println!("SKIPPED: no filter can be installed"),
+            Some(refused) => assert!(refused, "the broadcast was allowed, or not needed"),
+        }
+        assert!(!lock.is_locked());
+        let guard = lock.try_upgradable_read().unwrap();
+        assert!(lock.try_upgradable_read().is_none() && !writable(&lock));
+        drop(guard);
+        assert!(writable(&lock));
     });
 }
 

@@ -126,12 +126,12 @@ unsafe impl RawRwLockUpgrade for RawRwLock {
     }
 
     unsafe fn upgrade(&self, guard: Marker) -> Marker {
-        self.try_upgrade(Wait::Forever);
+        self.try_upgrade(Wait::Forever, None);
         guard
     }
 
     unsafe fn try_upgrade(&self, guard: Marker) -> Result<Marker, Marker> {
-        if self.try_upgrade(Wait::No) { Ok(guard) } else { Err(guard) }
+        if self.try_upgrade(Wait::No, None) { Ok(guard) } else { Err(guard) }
     }
 }
 
@@ -165,10 +165,10 @@ unsafe impl RawRwLockUpgradeTimed for RawRwLock {
     }
 
     unsafe fn try_upgrade_for(&self, guard: Marker, timeout: Duration) -> Result<Marker, Marker> {
-        if self.try_upgrade(Wait::at_most(timeout)) { Ok(guard) } else { Err(guard) }
+        if self.try_upgrade(Wait::at_most(timeout), None) { Ok(guard) } else { Err(guard) }
     }
 
     unsafe fn try_upgrade_until(&self, guard: Marker, timeout: Instant) -> Result<Marker, Marker> {
-        if self.try_upgrade(Wait::Until(timeout)) { Ok(guard) } else { Err(guard) }
+        if self.try_upgrade(Wait::Until(timeout), None) { Ok(guard) } else { Err(guard) }
     }
 }

@@ -1,6 +1,6 @@
 //! The lock as `lock_api` 0.4 wants it: names and types, nothing else.
 
-use super::inner::Release;
+use super::inner::{Mode, Release};
 use super::patience::Wait;
 use super::raw_04::RawRwLock;
 use super::raw_mutex::{RawMutex, RawSpinLock};
@@ -100,6 +100,10 @@ unsafe impl RawRwLockTimed for RawRwLock {
     }
 }
 
+/// What a refused upgrade leaves: in `lock_api` 0.4 the guard is alive meanwhile, and gives back the
+/// upgradable lock when the panic drops it.
+const REFUSED: Option<Mode> = Some(Mode::Upgradable);
+
 // SAFETY: as above; an upgrade waits for the readers as any writer does, and acquires from them.
 unsafe impl RawRwLockUpgrade for RawRwLock {
     fn lock_upgradable(&self) {
@@ -115,11 +119,11 @@ unsafe impl RawRwLockUpgrade for RawRwLock {
     }
 
     unsafe fn upgrade(&self) {
-        self.lock.try_upgrade(Wait::Forever);
+        self.lock.try_upgrade(Wait::Forever, REFUSED);
     }
 
     unsafe fn try_upgrade(&self) -> bool {
-        self.lock.try_upgrade(Wait::No)
+        self.lock.try_upgrade(Wait::No, REFUSED)
     }
 }
 
@@ -152,11 +156,11 @@ unsafe impl RawRwLockUpgradeTimed for RawRwLock {
     }
 
     unsafe fn try_upgrade_for(&self, timeout: Duration) -> bool {
-        self.lock.try_upgrade(Wait::at_most(timeout))
+        self.lock.try_upgrade(Wait::at_most(timeout), REFUSED)
     }
 
     unsafe fn try_upgrade_until(&self, timeout: Instant) -> bool {
-        self.lock.try_upgrade(Wait::Until(timeout))
+        self.lock.try_upgrade(Wait::Until(timeout), REFUSED)
     }
 }
 

@@ -47,7 +47,7 @@ impl RawRwLock {
     }
 
     pub unsafe fn upgrade(&self) {
-        self.try_upgrade(Wait::Forever);
+        self.try_upgrade(Wait::Forever, None);
     }
 
     pub unsafe fn unlock_upgradable(&self) {

@@ -179,7 +179,7 @@ impl RawRwLock {
         if !self.inner.take_free() {
             self.write_cold();
         } else if self.bias.may_have_readers() {
-            self.alone(Wait::Forever, None);
+            self.alone(Wait::Forever, None, None);
         }
     }
 
@@ -199,14 +199,14 @@ impl RawRwLock {
             Wait::No => self.inner.try_take_exclusive(),
             wait => self.inner.take(Mode::Write, wait),
         };
-        announced && self.alone(wait, None)
+        announced && self.alone(wait, None, None)
     }
 
     /// As the announced writer: waits, as told, until the readers have left, in both places. If they
-    /// do not, goes back to `before`.
+    /// do not, goes back to `before`; if the broadcast is refused, to `refused`, and panics.
     #[cold]
     #[inline(never)]
-    fn alone(&self, wait: Wait, before: Option<Mode>) -> bool {
+    fn alone(&self, wait: Wait, before: Option<Mode>, refused: Option<Mode>) -> bool {
         let drained = self.inner.drain(self.bias.key(), wait);
         let outcome = match drained {
             false => Err(Unrevoked::TimedOut),
@@ -220,7 +220,7 @@ impl RawRwLock {
                 false
             }
             Err(Unrevoked::Refused(errno)) => {
-                self.inner.give_up(Mode::Write, None, Release::Unfair);
+                self.inner.give_up(Mode::Write, refused, Release::Unfair);
                 broadcast_refused(errno)
             }
         }
@@ -258,8 +258,9 @@ impl RawRwLock {
     ///
     /// # Panics
     ///
-    /// If the kernel refuses the broadcast. The lock is given up then.
-    pub(super) fn try_upgrade(&self, wait: Wait) -> bool {
+    /// If the kernel refuses the broadcast. Then the lock is given up, or goes back to what `refused`
+    /// says: that of a guard which the panic drops.
+    pub(super) fn try_upgrade(&self, wait: Wait, refused: Option<Mode>) -> bool {
         if wait == Wait::No {
             if !self.inner.try_upgrade() {
                 return false;
@@ -267,7 +268,7 @@ impl RawRwLock {
         } else {
             self.inner.upgrade();
         }
-        self.alone(wait, Some(Mode::Upgradable))
+        self.alone(wait, Some(Mode::Upgradable), refused)
     }
 
     /// Makes a reader of who has the upgradable lock.
