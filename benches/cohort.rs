@@ -1,4 +1,5 @@
-//! What a cohort lock costs on a machine with one cohort, beside locks that know of none.
+//! What a cohort lock costs on a machine with one cohort, where it is a plain lock, and what its queue
+//! costs there, beside locks that know of none.
 //!
 //! ```text
 //! cargo bench --bench cohort               criterion's groups, then the summary
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread::scope;
 use std::time::{Duration, Instant};
-use stillpoint::lock::{ByLastLevelCache, ByNode, RawCohortMutex, lock_api};
+use stillpoint::lock::{ByLastLevelCache, ByNode, Cohorts, RawCohortMutex, RawMutex, lock_api};
 
 type Lock<R> = lock_api::Mutex<R, u64>;
 
@@ -66,16 +67,29 @@ fn cohorts<R: lock_api::RawMutex + Sync>() -> Lock<R> {
     Lock::new(0)
 }
 
+/// One cohort, of which the library knows nothing: its waiters queue.
+struct Queue;
+
+impl Cohorts for Queue {
+    fn cohort() -> u32 {
+        0
+    }
+}
+
 /// The locks with what is done to them, by name.
-type Adders = [(&'static str, Box<dyn Fn() + Sync>); 4];
+type Adders = [(&'static str, Box<dyn Fn() + Sync>); 6];
 
 fn adders() -> Adders {
     let by_node = cohorts::<RawCohortMutex<ByNode>>();
     let by_cache = cohorts::<RawCohortMutex<ByLastLevelCache>>();
+    let queue = cohorts::<RawCohortMutex<Queue>>();
+    let mutex = cohorts::<RawMutex>();
     let (parking_lot, std) = (parking_lot::Mutex::new(0_u64), std::sync::Mutex::new(0_u64));
     [
         (BY_NODE, Box::new(move || *by_node.lock() += 1)),
         (BY_CACHE, Box::new(move || *by_cache.lock() += 1)),
+        (QUEUE, Box::new(move || *queue.lock() += 1)),
+        (MUTEX, Box::new(move || *mutex.lock() += 1)),
         ("parking_lot", Box::new(move || *parking_lot.lock() += 1)),
         ("std", Box::new(move || *std.lock().unwrap() += 1)),
     ]
@@ -83,6 +97,8 @@ fn adders() -> Adders {
 
 const BY_NODE: &str = "stillpoint, by node";
 const BY_CACHE: &str = "stillpoint, by cache";
+const QUEUE: &str = "stillpoint, the queue";
+const MUTEX: &str = "stillpoint Mutex";
 const THREADS: [(&str, u64); 3] = [("alone", 1), ("two", 2), ("eight", 8)];
 
 static BENCH: record::Bench =
@@ -126,6 +142,7 @@ fn summary(options: &harness::Quick) {
         let by = by(number);
         m.claim(&format!("{BY_NODE}, {by}"), &format!("parking_lot, {by}"));
         m.claim(&format!("{BY_CACHE}, {by}"), &format!("parking_lot, {by}"));
+        m.claim(&format!("{BY_NODE}, {by}"), &format!("{MUTEX}, {by}"));
     }
 }
 

@@ -1,9 +1,9 @@
-//! Floor 4: locks.
+//! Locks that know their CPUs.
 //!
 //! * [`CohortMutex`]: a mutex that prefers waiters of its holder's memory node, or cache.
 //! * [`Mutex`]: a mutex that knows when its holder does not run.
 //! * [`RwLock`]: a reader-writer lock whose readers store to memory of their CPU only.
-//! * [`SpinLock`]: the same as `Mutex` for sections so short that parking would be the longest part.
+//! * [`SpinLock`]: the same as `Mutex` for critical sections so short that parking would be the longest part.
 //!
 //! The types are those of [`lock_api`], which brings guards, mapping, `Arc` guards and `serde`; what is
 //! ours is the raw lock below. `v04`, with the feature `lock_api_04`, has the same for version 0.4.
@@ -42,7 +42,7 @@ pub use cohort::{
     ByLastLevelCache, CohortMutex, CohortMutexGuard, CohortState, CountHandovers,
     MappedCohortMutexGuard,
 };
-pub use cohort::{ByNode, Cohorts, Handovers, RawCohortMutex};
+pub use cohort::{ByNode, Cohorts, Extent, Handovers, RawCohortMutex};
 #[cfg(not(stillpoint_loom))]
 pub use lock_api;
 #[cfg(all(not(stillpoint_loom), feature = "arc_lock"))]

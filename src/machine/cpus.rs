@@ -65,7 +65,7 @@ pub(crate) fn online() -> Option<Vec<u32>> {
 }
 
 /// A small text file's contents, unless it is missing, not text, or fills the buffer.
-fn read_short<'b>(path: &str, buffer: &'b mut [u8]) -> Option<&'b str> {
+pub(crate) fn read_short<'b>(path: &str, buffer: &'b mut [u8]) -> Option<&'b str> {
     let mut file = std::fs::File::open(path).ok()?;
     let mut length = 0;
     while length < buffer.len() {

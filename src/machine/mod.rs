@@ -38,7 +38,7 @@ pub(crate) mod slice {
     }
 }
 #[cfg(not(stillpoint_loom))]
-mod topology;
+pub(crate) mod topology;
 
 #[cfg(not(stillpoint_loom))]
 pub(crate) use cpus::online;

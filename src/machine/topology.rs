@@ -1,6 +1,6 @@
 //! Memory nodes and last-level caches, as `/sys` tells them.
 
-use super::cpus::{highest, members};
+use super::cpus::{highest, members, read_short};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -67,6 +67,33 @@ fn last_level_of(cache: &Path) -> Option<Vec<u32>> {
     best.map(|(_, cpus)| cpus)
 }
 
+/// Whether one memory node is online, and no more. Allocates nothing. No, where nobody says.
+#[cfg(not(stillpoint_loom))]
+pub(crate) fn is_one_node() -> bool {
+    match read_short("/sys/devices/system/node/online", &mut [0; 512]) {
+        Some(list) => !list.contains(['-', ',']),
+        // A kernel without nodes, if there is a `/sys` at all.
+        None => read_short(ONLINE_CPUS, &mut [0; 512]).is_some(),
+    }
+}
+
+/// Whether all CPUs that are online share one cache: then that of the last level is one, too.
+/// Allocates nothing. No, where nobody says.
+#[cfg(not(stillpoint_loom))]
+pub(crate) fn is_one_cache() -> bool {
+    macro_rules! caches {
+        ($($index:literal)*) => {
+            [$(concat!("/sys/devices/system/cpu/cpu0/cache/index", $index, "/shared_cpu_list")),*]
+        };
+    }
+    let mut cpus = [0; 512];
+    let Some(all) = read_short(ONLINE_CPUS, &mut cpus) else { return false };
+    caches!(4 3 2 1 0).iter().any(|of| read_short(of, &mut [0; 512]) == Some(all))
+}
+
+#[cfg(not(stillpoint_loom))]
+const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +151,20 @@ mod tests {
         let expected = [(0, vec![0, 1]), (2, vec![2, 3])].map(|(id, cpus)| Group { id, cpus });
         assert_eq!(last_level_caches(&root), expected);
         fs::remove_dir_all(root).unwrap();
+    }
+
+    /// The short way to the same answers, on this machine.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn one_is_one() {
+        let sys = Path::new("/sys");
+        if sys.join("devices/system/cpu/online").exists() {
+            assert_eq!(is_one_node(), nodes(sys).len() == 1);
+        }
+        let caches = last_level_caches(sys);
+        // CPUs of which nobody tells are in none.
+        let of_all = |cache: &Group| Some(&cache.cpus) == super::super::cpus::online().as_ref();
+        assert_eq!(is_one_cache(), caches.iter().any(of_all));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::tiers::in_time;
 use std::sync::mpsc::channel;
 use std::thread::{Scope, scope, sleep};
 use std::time::Duration;
+use stillpoint::CohortMutex;
 use stillpoint::lock::{CountHandovers, lock_api::MutexGuard};
 
 /// Long enough for a thread to get stuck where it should.
@@ -47,6 +48,29 @@ fn each_handover_counts_once() {
         assert_eq!(handovers.local + handovers.remote, 5);
         assert_eq!(*lock.lock(), [0, 0, 7, 7, 8], "in the order of arrival");
         assert_eq!((handovers.local, handovers.remote), (3, 2));
+    });
+}
+
+/// Whether the machine has several nodes, or one, and the lock is a plain one.
+#[test]
+fn who_waits_is_counted_on_any_machine() {
+    let lock = CohortMutex::<_>::new(0);
+    in_time(|| {
+        let guard = lock.lock();
+        scope(|s| {
+            for _ in 0..5 {
+                queue(s, || {
+                    let mut guard = lock.lock();
+                    *guard += 1;
+                    MutexGuard::unlock_fair(guard);
+                });
+            }
+            MutexGuard::unlock_fair(guard);
+        });
+        let handovers = lock.handovers();
+        assert_eq!(handovers.local + handovers.remote, 5);
+        assert_eq!(*lock.lock(), 5);
+        assert!(lock.try_lock_for(MOMENT).is_some());
     });
 }
 

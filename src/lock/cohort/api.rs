@@ -3,6 +3,7 @@
 use super::raw::Taken;
 use super::{ByNode, Cohorts, Handovers, RawCohortMutex};
 use crate::lock::patience::Wait;
+use crate::lock::raw_mutex::HoldState;
 use lock_api::{RawMutexFair, RawMutexTimed};
 use std::time::{Duration, Instant};
 
@@ -28,29 +29,46 @@ type Marker = lock_api::GuardSend;
 /// unsafe { RAW.unlock(state) };
 /// ```
 pub struct CohortState {
-    was_handed: bool,
+    held: Held,
     _marker: Marker,
+}
+
+/// Which lock it was that was taken, and how.
+#[derive(Debug)]
+enum Held {
+    /// The plain one, since there is one cohort.
+    Plain(HoldState),
+    /// That of several cohorts.
+    Word { was_handed: bool },
 }
 
 impl std::fmt::Debug for CohortState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CohortState").field("was_handed", &self.was_handed).finish_non_exhaustive()
+        f.debug_struct("CohortState").field("held", &self.held).finish_non_exhaustive()
     }
 }
 
-fn state(taken: Taken) -> Option<CohortState> {
-    let was_handed = taken == Taken::Handed;
-    (taken != Taken::Not).then(|| CohortState { was_handed, _marker: Marker::new() })
+impl CohortState {
+    #[inline(always)]
+    fn new(held: Held) -> CohortState {
+        CohortState { held, _marker: Marker::new() }
+    }
 }
 
 impl<C: Cohorts> RawCohortMutex<C> {
     #[inline(always)]
-    fn take_within(&self, wait: Wait) -> Taken {
-        if self.take_free() { Taken::Free } else { self.take(wait) }
+    fn take_within(&self, wait: Wait) -> Option<CohortState> {
+        if self.is_plain() {
+            return self.take_plain(wait).map(Held::Plain).map(CohortState::new);
+        }
+        let taken = if self.take_free() { Taken::Free } else { self.take(wait) };
+        let was_handed = taken == Taken::Handed;
+        (taken != Taken::Not).then(|| CohortState::new(Held::Word { was_handed }))
     }
 }
 
-// SAFETY: `raw.rs` argues that there is one holder; taking acquires and giving up releases. Nothing
+// SAFETY: `raw.rs` argues that there is one holder, of the word; `one.rs`, that all take the word, or
+// all the plain lock, which has one holder, too. Taking acquires and giving up releases. Nothing
 // that the lock points to is its own but threads that wait, who borrow it: it may be moved and
 // dropped while a forgotten guard holds it.
 unsafe impl<C: Cohorts> lock_api::RawMutex for RawCohortMutex<C> {
@@ -60,29 +78,40 @@ unsafe impl<C: Cohorts> lock_api::RawMutex for RawCohortMutex<C> {
 
     #[inline(always)]
     fn lock(&self) -> CohortState {
-        let was_handed = self.take_within(Wait::Forever) == Taken::Handed;
-        CohortState { was_handed, _marker: Marker::new() }
+        match self.take_within(Wait::Forever) {
+            Some(state) => state,
+            None => unreachable!("waited for ever"),
+        }
     }
 
     #[inline(always)]
     fn try_lock(&self) -> Option<CohortState> {
-        state(if self.try_take() { Taken::Free } else { Taken::Not })
+        if self.is_plain() {
+            return self.plain().try_take().map(Held::Plain).map(CohortState::new);
+        }
+        self.try_take().then(|| CohortState::new(Held::Word { was_handed: false }))
     }
 
     #[inline(always)]
     unsafe fn unlock(&self, state: CohortState) {
-        self.give_up(state.was_handed);
+        match state.held {
+            Held::Plain(hold) => self.plain().give(hold),
+            Held::Word { was_handed } => self.give_up(was_handed),
+        }
     }
 
     fn is_locked(&self) -> bool {
-        self.is_taken()
+        self.plain().is_taken() || self.is_taken()
     }
 }
 
 // SAFETY: as above.
 unsafe impl<C: Cohorts> RawMutexFair for RawCohortMutex<C> {
-    unsafe fn unlock_fair(&self, _: CohortState) {
-        self.pass_on(true);
+    unsafe fn unlock_fair(&self, state: CohortState) {
+        match state.held {
+            Held::Plain(hold) => self.plain().give_fairly(hold),
+            Held::Word { .. } => self.pass_on(true),
+        }
     }
 }
 
@@ -92,11 +121,11 @@ unsafe impl<C: Cohorts> RawMutexTimed for RawCohortMutex<C> {
     type Instant = Instant;
 
     fn try_lock_for(&self, timeout: Duration) -> Option<CohortState> {
-        state(self.take_within(Wait::at_most(timeout)))
+        self.take_within(Wait::at_most(timeout))
     }
 
     fn try_lock_until(&self, timeout: Instant) -> Option<CohortState> {
-        state(self.take_within(Wait::Until(timeout)))
+        self.take_within(Wait::Until(timeout))
     }
 }
 
@@ -109,8 +138,12 @@ unsafe impl<C: Cohorts> RawMutexTimed for RawCohortMutex<C> {
 /// near.
 ///
 /// For locks that many threads of a large machine fight for. If they seldom meet, any mutex is as
-/// good; on a machine with one node it behaves as a queue lock does that passes over preempted
-/// waiters.
+/// good.
+///
+/// On a machine with one cohort, as the [extent](Cohorts::EXTENT) of `C` tells, it is a
+/// [`Mutex`](crate::Mutex): it costs the same, and waits, wakes and hands over as that one does. What
+/// is said below of queues and turns is of machines with several; who wants the queue on any machine
+/// brings cohorts of their own, which have no extent.
 ///
 /// `C` says what a cohort is: [`ByNode`], [`ByLastLevelCache`](super::ByLastLevelCache), or your
 /// own [`Cohorts`].
@@ -152,7 +185,9 @@ unsafe impl<C: Cohorts> RawMutexTimed for RawCohortMutex<C> {
 ///
 /// A guard stays on its thread, unless the feature `send_guard` is chosen. A signal handler must
 /// not lock: it may wait for the thread that it interrupts. In the child of a fork, locks that
-/// other threads held stay held.
+/// other threads held stay held. On a machine with several cohorts, a lock that others waited for at
+/// the fork is of no use to the child either, not even if the thread that forked has it: it may be
+/// handed to one that is not there. Fork while nobody waits, or `exec` in the child.
 ///
 /// # Timeouts
 ///
@@ -253,7 +288,8 @@ pub type ArcCohortMutexGuard<T, C = ByNode> = lock_api::ArcMutexGuard<RawCohortM
 /// ```
 pub trait CountHandovers {
     /// How often the lock has been passed on to a waiter since it was made. Acquisitions that found
-    /// it free are not counted. Two loads; not of one moment, if others use the lock meanwhile.
+    /// it free are not counted; on a machine with one cohort, those that had to wait for it are, all
+    /// of them as local. Two loads; not of one moment, if others use the lock meanwhile.
     fn handovers(&self) -> Handovers;
 }
 

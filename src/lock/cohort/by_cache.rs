@@ -1,6 +1,6 @@
 //! Cohorts by the last-level cache that a CPU shares with others.
 
-use super::Cohorts;
+use super::{Cohorts, Extent};
 use std::sync::OnceLock;
 
 /// Threads on CPUs that share a last-level cache are a cohort.
@@ -26,6 +26,8 @@ use std::sync::OnceLock;
 pub struct ByLastLevelCache;
 
 impl Cohorts for ByLastLevelCache {
+    const EXTENT: Extent = Extent::LastLevelCaches;
+
     fn cohort() -> u32 {
         static TABLE: OnceLock<Box<[u32]>> = OnceLock::new();
         let table = TABLE.get_or_init(|| table(crate::machine().last_level_caches()));

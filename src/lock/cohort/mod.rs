@@ -9,6 +9,8 @@ mod api;
 mod by_cache;
 #[cfg(stillpoint_loom)]
 mod modelled;
+#[cfg(not(stillpoint_loom))]
+mod one;
 
 #[cfg(all(not(stillpoint_loom), feature = "arc_lock"))]
 pub use api::ArcCohortMutexGuard;
@@ -56,6 +58,10 @@ pub trait Cohorts {
     /// Nor for longer than this, in nanoseconds.
     const NANOS: u64 = 1_000_000;
 
+    /// Of what cohorts are made. On a machine with one of these there is but one cohort: then the
+    /// lock is a plain mutex, and nobody is asked for a cohort.
+    const EXTENT: Extent = Extent::Any;
+
     /// The cohort of the calling thread.
     ///
     /// Called once by each acquisition that has to queue, before it does. Any number will do, and
@@ -65,6 +71,45 @@ pub trait Cohorts {
     /// It may panic: then [`lock`](lock_api::Mutex::lock) does, and has done nothing. It must not
     /// lock the mutex that asks.
     fn cohort() -> u32;
+}
+
+/// What threads of one [cohort](Cohorts) have in common, as far as a lock need know.
+///
+/// What the machine has of these is looked up once, when the first such lock is taken: a file or two
+/// of `/sys`, no allocation.
+///
+/// # Examples
+///
+/// By node, unless there is but one; with a shorter turn than [`ByNode`]:
+///
+/// ```
+/// use stillpoint::CohortMutex;
+/// use stillpoint::lock::{ByNode, Cohorts, Extent};
+///
+/// struct Impatient;
+///
+/// impl Cohorts for Impatient {
+///     const PASSES: u32 = 8;
+///     const EXTENT: Extent = Extent::Nodes;
+///
+///     fn cohort() -> u32 {
+///         ByNode::cohort()
+///     }
+/// }
+///
+/// static LOCK: CohortMutex<u32, Impatient> = CohortMutex::new(0);
+/// *LOCK.lock() += 1;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Extent {
+    /// There may be several cohorts on any machine.
+    #[default]
+    Any,
+    /// A memory node, or several: on a machine with one node there is one cohort.
+    Nodes,
+    /// A last-level cache, or several: where all CPUs share one, there is one cohort.
+    LastLevelCaches,
 }
 
 /// Threads on CPUs of one memory node are a cohort, as [`current_node`](crate::current_node) tells.
@@ -80,6 +125,8 @@ pub trait Cohorts {
 pub struct ByNode;
 
 impl Cohorts for ByNode {
+    const EXTENT: Extent = Extent::Nodes;
+
     fn cohort() -> u32 {
         #[cfg(not(stillpoint_loom))]
         return crate::current_node();

@@ -73,12 +73,15 @@ pub(super) fn coarse(now: u64) -> u32 {
     (now >> 10) as u32
 }
 
+/// A time that is later by less than this, about a second, has not come yet.
+const EARLY: u32 = 1 << 20;
+
 /// What has passed between two such times, in nanoseconds. Threads read the clock one after the
-/// other, but not in the order in which they then come here: a time that is later than `now` is not
-/// long ago.
+/// other, but not in the order in which they then come here: a time that is a little later than `now`
+/// is not long ago. All else is past, until the times wrap.
 pub(super) fn passed(since: u32, now: u64) -> u64 {
     let units = coarse(now).wrapping_sub(since);
-    if units.cast_signed() < 0 { 0 } else { u64::from(units) << 10 }
+    if units.wrapping_neg() < EARLY { 0 } else { u64::from(units) << 10 }
 }
 
 impl Node {
@@ -440,6 +443,23 @@ impl Lists {
                 group = front.next_group.get();
                 self.add_group(front, home);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_long_ago_is_past() {
+        let minute = 60_000_000_000_u64;
+        for minutes in [1, 36, 37, 50, 73] {
+            let now = minutes * minute;
+            assert!(passed(0, now) > minutes * minute - 2048, "{minutes} minutes");
+            assert_eq!(passed(coarse(now), now), 0);
+            assert_eq!(passed(coarse(now + 5_000), now), 0, "a clock that is behind");
+            assert!((9_000..11_000).contains(&passed(coarse(now), now + 10_000)));
         }
     }
 }

@@ -11,6 +11,9 @@
 //!        none. Each knows who arrived before it
 //! ```
 //!
+//! On the same line, a plain mutex: where there is but one cohort, it is the lock (`one.rs`), and
+//! nothing of what follows is used.
+//!
 //! On another line, the *desk*: the groups of waiters (`queue.rs`), whose turn it is, since when,
 //! and how often the lock was passed on within the cohort. Whoever has `busy` may touch the desk
 //! and all links of nodes; that is the holder when it gives the lock up (or withdraws), or a waiter
@@ -108,6 +111,8 @@ mod passing;
 use super::Cohorts;
 use super::queue::{AWAKE, COMPETE, GRANTED, Lists, Node, PARKED, Place, SPINNING};
 use crate::lock::patience::Wait;
+#[cfg(not(stillpoint_loom))]
+use crate::lock::raw_mutex::RawMutex;
 use crate::sync::mutant::{Mutant, broken};
 use crate::sync::{
     AtomicPtr, AtomicU32, AtomicU64, Cell, Ordering, Pace, const_unless_modelled, nanos, park,
@@ -136,6 +141,9 @@ const FIRST_SPIN: u32 = LONGEST_SPIN;
 struct Door {
     word: AtomicPtr<Node>,
     spin_nanos: AtomicU32,
+    /// What the lock is where there is but one cohort.
+    #[cfg(not(stillpoint_loom))]
+    plain: RawMutex,
 }
 
 /// What the holders hand on: one cache line.
@@ -171,7 +179,8 @@ const _: () = assert!(size_of::<Desk>() == 64 && size_of::<Door>() == 64);
 pub struct RawCohortMutex<C: Cohorts = super::ByNode> {
     door: Door,
     desk: Desk,
-    cohorts: PhantomData<fn() -> C>,
+    /// Not covariant: whether it is a plain lock is a matter of `C`.
+    cohorts: PhantomData<fn(C) -> C>,
 }
 
 // SAFETY: the cells of the desk, and those of nodes behind its pointers, are touched by whoever has
@@ -210,6 +219,8 @@ impl<C: Cohorts> RawCohortMutex<C> {
                 door: Door {
                     word: AtomicPtr::new(null_mut()),
                     spin_nanos: AtomicU32::new(FIRST_SPIN),
+                    #[cfg(not(stillpoint_loom))]
+                    plain: RawMutex::new(),
                 },
                 desk: Desk {
                     busy: AtomicU32::new(0),
@@ -279,6 +290,18 @@ impl<C: Cohorts> RawCohortMutex<C> {
     pub(super) fn handovers(&self) -> (u64, u64) {
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
         (count(&self.desk.local), count(&self.desk.remote))
+    }
+
+    #[cfg(not(stillpoint_loom))]
+    pub(super) fn plain(&self) -> &RawMutex {
+        &self.door.plain
+    }
+
+    /// The lock came from another thread of the cohort. By its holder only.
+    #[cfg(not(stillpoint_loom))]
+    pub(super) fn count_local(&self) {
+        let local = &self.desk.local;
+        local.store(local.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     // ---- waiting ------------------------------------------------------------------------------
