@@ -15,7 +15,7 @@ use stillpoint::rseq::area::{ensure_registered, is_registered};
 use stillpoint::rseq::change::{self, Change};
 use stillpoint::rseq::word::current_cpu;
 use stillpoint::rseq::{FenceError, exchange, fence, fence_cpu};
-use stress::cpus;
+use stress::crowd::cpus;
 
 fn on_rseq(test: &str) -> bool {
     let tier = stillpoint::machine().tier();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use stillpoint::percpu::{Pool, PoolBox, PoolLimits};
-use stress::cpus;
+use stress::crowd::cpus;
 
 #[test]
 fn memory_is_used_again() {

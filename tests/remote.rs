@@ -11,7 +11,8 @@ use std::time::Duration;
 use stillpoint::Tier;
 use stillpoint::percpu::{Counter, Node, Pool, RawPerCpu, Ring, Stack, offline_cpus};
 use stillpoint::rseq::{cache, part, stack};
-use stress::{Numbers, cpus};
+use stress::Numbers;
+use stress::crowd::cpus;
 
 fn on_rseq(test: &str) -> bool {
     let tier = stillpoint::machine().tier();

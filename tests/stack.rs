@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use stillpoint::percpu::{Node, Stack};
-use stress::cpus;
+use stress::crowd::cpus;
 
 fn boxed<T>(value: T) -> Box<Node<T>> {
     Box::new(Node::new(value))

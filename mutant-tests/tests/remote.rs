@@ -6,17 +6,13 @@
 mod stress;
 mod support;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stillpoint::mutant::Mutant;
-use support::{caught_on_rseq, outcome, watch};
+use stress::crowd::OPERATIONS;
+use support::{caught_on_rseq, outcome, watched};
 
 fn stressed(time: Duration, patience: Duration) -> u64 {
-    watch(patience, || stress::OPERATIONS.load(Ordering::Relaxed));
-    let report = stress::run(time);
-    println!("{report:?}");
-    assert_ne!(report.operations, 0);
-    report.violations
+    watched(patience, &OPERATIONS, || stress::run(time).violations)
 }
 
 #[test]

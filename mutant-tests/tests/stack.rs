@@ -10,18 +10,14 @@
 mod stress;
 mod support;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stillpoint::Tier;
 use stillpoint::mutant::Mutant;
-use support::{outcome, watch};
+use stress::crowd::OPERATIONS;
+use support::{outcome, watched};
 
 fn stressed(time: Duration, patience: Duration) -> u64 {
-    watch(patience, || stress::OPERATIONS.load(Ordering::Relaxed));
-    let report = stress::run(time);
-    println!("{report:?}");
-    assert_ne!(report.operations, 0);
-    report.violations
+    watched(patience, &OPERATIONS, || stress::run(time).violations)
 }
 
 macro_rules! caught {

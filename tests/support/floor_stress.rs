@@ -3,21 +3,20 @@
 //! and out. None is had by two, and none is lost, whoever does so, while threads migrate, are preempted and
 //! interrupted, and others take from any CPU what it keeps.
 
-#[path = "cpus.rs"]
-pub(crate) mod cpus;
+#[path = "crowd.rs"]
+pub(crate) mod crowd;
 
+use crowd::Report;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::time::Duration;
 use stillpoint::percpu::{RawPart, RawPerCpu};
 use stillpoint::rseq::{change, exchange};
 
-const WORKERS: usize = 4;
 /// Numbers that a worker has at most.
 const MOST: usize = 12;
 /// All the numbers there are, but 0.
 const NUMBERS: usize = 64;
-const SIGNAL: libc::c_int = libc::SIGUSR2;
 
 // The words of a part.
 const SLOT: usize = 1;
@@ -37,15 +36,10 @@ static OTHERS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static NODES: [AtomicU64; NUMBERS] = [const { AtomicU64::new(0) }; NUMBERS];
 /// Those that are somebody's.
 static HAD: [AtomicBool; NUMBERS] = [const { AtomicBool::new(false) }; NUMBERS];
-static VIOLATIONS: AtomicU64 = AtomicU64::new(0);
-/// Numbers that went to a CPU's part so far.
-pub(crate) static OPERATIONS: AtomicU64 = AtomicU64::new(0);
-static STOP: AtomicBool = AtomicBool::new(false);
 
 fn violation(what: &str) {
     eprintln!("{what}");
-    VIOLATIONS.fetch_add(1, Relaxed);
-    STOP.store(true, Relaxed);
+    crowd::violation();
 }
 
 fn address(number: u64) -> u64 {
@@ -154,7 +148,7 @@ fn disown(number: u64, how: u32) {
             // What was there is ours now; it goes where there is room for it.
             Some(0) => Some(()),
             Some(old) => {
-                OPERATIONS.fetch_add(1, Relaxed);
+                crowd::count();
                 own(old);
                 return disown(old, 4);
             }
@@ -165,7 +159,7 @@ fn disown(number: u64, how: u32) {
         3 => write(number),
         _ => None,
     };
-    OPERATIONS.fetch_add(1, Relaxed);
+    crowd::count();
     if kept.is_none() {
         OTHERS.lock().unwrap().push(number);
     }
@@ -173,16 +167,11 @@ fn disown(number: u64, how: u32) {
 
 fn work(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let cpus = cpus::allowed();
     let mut mine = Vec::with_capacity(MOST);
-    while !STOP.load(Relaxed) {
+    while !crowd::is_over() {
         let found = match random.u32(..1000) {
-            0 => {
-                std::thread::yield_now();
-                None
-            }
-            1 => {
-                cpus::restrict(0, &[cpus[random.usize(..cpus.len())]]);
+            0..2 => {
+                crowd::wander(&mut random);
                 None
             }
             2..200 if mine.len() < MOST => swap(0).filter(|number| *number != 0),
@@ -205,64 +194,21 @@ fn work(seed: u64) {
     mine.into_iter().for_each(|number| disown(number, 4));
 }
 
-/// A signal that comes and goes aborts sections.
-extern "C" fn handler(_: libc::c_int) {}
-
-/// What came out.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) violations: u64,
-    pub(crate) operations: u64,
+/// Stops a CPU, and takes all that it keeps.
+fn rob(random: &mut fastrand::Rng) {
+    let cpu = random.usize(..stillpoint::machine().slots() as usize);
+    let mut taken = Vec::with_capacity(NUMBERS);
+    WORDS.stopped(cpu, |part| take(part, &mut taken));
+    for number in taken {
+        own(number);
+        disown(number, 4);
+    }
 }
 
 /// The stress, once in a process.
 pub(crate) fn run(time: Duration) -> Report {
-    // SAFETY: a handler that does nothing.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        assert_eq!(libc::sigaction(SIGNAL, &action, std::ptr::null_mut()), 0);
-    }
     OTHERS.lock().unwrap().extend(1..NUMBERS as u64);
-    let threads = &[const { AtomicUsize::new(0) }; WORKERS];
-    std::thread::scope(|scope| {
-        let workers = threads.iter().enumerate().map(|(seed, thread)| {
-            scope.spawn(move || {
-                // SAFETY: no preconditions.
-                thread.store(unsafe { libc::pthread_self() } as usize, Relaxed);
-                work(seed as u64);
-            })
-        });
-        let workers: Vec<_> = workers.collect();
-        for seed in 0..2 {
-            scope.spawn(move || {
-                let mut random = fastrand::Rng::with_seed(100 + seed);
-                while !STOP.load(Relaxed) {
-                    let cpu = random.usize(..stillpoint::machine().slots() as usize);
-                    let mut taken = Vec::with_capacity(NUMBERS);
-                    WORDS.stopped(cpu, |part| take(part, &mut taken));
-                    for number in taken {
-                        own(number);
-                        disown(number, 4);
-                    }
-                    (0..random.u32(..500)).for_each(|_| std::hint::spin_loop());
-                }
-            });
-        }
-        let begin = Instant::now();
-        while begin.elapsed() < time && !STOP.load(Relaxed) {
-            for thread in threads.iter().map(|thread| thread.load(Relaxed)) {
-                if thread != 0 {
-                    // SAFETY: not joined yet.
-                    unsafe { libc::pthread_kill(thread as libc::pthread_t, SIGNAL) };
-                }
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        STOP.store(true, Relaxed);
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-    });
+    crowd::run(time, crowd::nothing, &work, &[&rob, &rob]);
     // All are free, and each is there once.
     let mut left = std::mem::take(&mut *OTHERS.lock().unwrap());
     (0..WORDS.len()).for_each(|cpu| _ = WORDS.stopped(cpu, |part| take(part, &mut left)));
@@ -270,5 +216,5 @@ pub(crate) fn run(time: Duration) -> Report {
     if !left.iter().copied().eq(1..NUMBERS as u64) {
         violation(&format!("left: {left:?}"));
     }
-    Report { violations: VIOLATIONS.load(Relaxed), operations: OPERATIONS.load(Relaxed) }
+    crowd::report()
 }

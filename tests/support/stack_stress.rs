@@ -4,18 +4,17 @@
 //! Each node has a page of its own. What was drained cannot be accessed for a while: a sequence
 //! that still reads a node which was taken away kills the process.
 
-#[path = "cpus.rs"]
-pub(crate) mod cpus;
+#[path = "crowd.rs"]
+pub(crate) mod crowd;
 
+use crowd::Report;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering::*};
+use std::time::Duration;
 use stillpoint::percpu::{Link, RawStack};
 
 const NODES: usize = 64;
-const WORKERS: usize = 4;
 const PAGE: usize = 4096;
-const SIGNAL: libc::c_int = libc::SIGUSR2;
 
 /// A node is on a list, or somebody's.
 const LISTED: u8 = 0;
@@ -27,8 +26,6 @@ struct World {
     states: [AtomicU8; NODES],
     /// What a handler keeps until the next signal.
     held: AtomicPtr<Link>,
-    violations: AtomicU64,
-    stop: AtomicBool,
 }
 
 // SAFETY: pages that are shared as nodes are.
@@ -36,8 +33,6 @@ unsafe impl Send for World {}
 // SAFETY: as above.
 unsafe impl Sync for World {}
 
-/// Nodes that were taken so far.
-pub(crate) static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 /// The world that signal handlers act in.
 static HANDLERS: AtomicPtr<World> = AtomicPtr::new(null_mut());
 
@@ -55,8 +50,6 @@ impl World {
             pages: NonNull::new(pages.cast()).unwrap(),
             states: [const { AtomicU8::new(OWNED) }; NODES],
             held: AtomicPtr::new(null_mut()),
-            violations: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
         };
         (0..NODES).for_each(|at| world.push(world.node(at)));
         world
@@ -71,25 +64,20 @@ impl World {
         (node.addr().get() - self.pages.addr().get()) / PAGE
     }
 
-    fn violation(&self) {
-        self.violations.fetch_add(1, Relaxed);
-        self.stop.store(true, Relaxed);
-    }
-
     /// The node has just been taken: it was on a list, once. False if not.
     fn own(&self, node: NonNull<Link>) -> bool {
-        OPERATIONS.fetch_add(1, Relaxed);
+        crowd::count();
         let at = self.at(node);
         let sound = at < NODES && self.states[at].swap(OWNED, AcqRel) == LISTED;
         if !sound {
-            self.violation();
+            crowd::violation();
         }
         sound
     }
 
     fn push(&self, node: NonNull<Link>) {
         if self.states[self.at(node)].swap(LISTED, AcqRel) != OWNED {
-            self.violation();
+            crowd::violation();
         }
         // SAFETY: owned until now, and mapped as long as the stack.
         unsafe { self.stack.push(node) };
@@ -106,15 +94,10 @@ impl World {
 
     fn work(&self, seed: u64) {
         let mut random = fastrand::Rng::with_seed(seed);
-        let cpus = cpus::allowed();
         let mut mine = Vec::with_capacity(NODES);
-        while !self.stop.load(Relaxed) {
+        while !crowd::is_over() {
             match random.u32(..1000) {
-                0 => std::thread::yield_now(),
-                1 => {
-                    let cpu = cpus[random.usize(..cpus.len())];
-                    cpus::restrict(0, &[cpu]);
-                }
+                0..2 => crowd::wander(&mut random),
                 2 => {
                     for node in self.stack.take_all().take(NODES + 1) {
                         if self.own(node) {
@@ -133,22 +116,18 @@ impl World {
         mine.into_iter().for_each(|node| self.push(node));
     }
 
-    fn drain(&self, seed: u64) {
-        let mut random = fastrand::Rng::with_seed(seed);
+    fn drain(&self, random: &mut fastrand::Rng) {
         let cpus = stillpoint::machine().slots() as usize;
-        let mut mine: Vec<NonNull<Link>> = Vec::with_capacity(NODES);
-        while !self.stop.load(Relaxed) {
-            let chain = match random.u32(..8) {
-                0 => self.stack.drain_all(),
-                _ => self.stack.drain(random.usize(..cpus)),
-            };
-            mine.extend(chain.take(NODES + 1).filter(|node| self.own(*node)));
-            mine.iter().for_each(|node| self.protect(*node, libc::PROT_NONE));
-            (0..random.u32(..200)).for_each(|_| std::hint::spin_loop());
-            for node in mine.drain(..) {
-                self.protect(node, libc::PROT_READ | libc::PROT_WRITE);
-                self.push(node);
-            }
+        let chain = match random.u32(..8) {
+            0 => self.stack.drain_all(),
+            _ => self.stack.drain(random.usize(..cpus)),
+        };
+        let mine: Vec<_> = chain.take(NODES + 1).filter(|node| self.own(*node)).collect();
+        mine.iter().for_each(|node| self.protect(*node, libc::PROT_NONE));
+        (0..random.u32(..200)).for_each(|_| std::hint::spin_loop());
+        for node in mine {
+            self.protect(node, libc::PROT_READ | libc::PROT_WRITE);
+            self.push(node);
         }
     }
 }
@@ -163,7 +142,7 @@ impl Drop for World {
 extern "C" fn handler(_: libc::c_int) {
     // SAFETY: set as long as workers run that get signals.
     let Some(world) = (unsafe { HANDLERS.load(Acquire).as_ref() }) else { return };
-    if !world.stop.load(Relaxed)
+    if !crowd::is_over()
         && let Some(first) = world.pop()
     {
         // What was on top will be again, with something else behind it.
@@ -177,55 +156,11 @@ extern "C" fn handler(_: libc::c_int) {
     }
 }
 
-fn handle_signals() {
-    // SAFETY: a handler that only does what is async-signal-safe.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        assert_eq!(libc::sigaction(SIGNAL, &action, null_mut()), 0);
-    }
-}
-
-/// What came out.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) violations: u64,
-    pub(crate) operations: u64,
-}
-
 /// The stress, once at a time in a process.
 pub(crate) fn run(time: Duration) -> Report {
     let world = World::new();
-    handle_signals();
     HANDLERS.store((&raw const world).cast_mut(), Release);
-    let threads = &[const { AtomicUsize::new(0) }; WORKERS];
-    std::thread::scope(|scope| {
-        let world = &world;
-        let workers = threads.iter().enumerate().map(|(seed, thread)| {
-            scope.spawn(move || {
-                // SAFETY: no preconditions.
-                thread.store(unsafe { libc::pthread_self() } as usize, Relaxed);
-                world.work(seed as u64);
-            })
-        });
-        let workers: Vec<_> = workers.collect();
-        scope.spawn(move || world.drain(100));
-        scope.spawn(move || {
-            let begin = Instant::now();
-            while begin.elapsed() < time && !world.stop.load(Relaxed) {
-                for thread in threads.iter().map(|thread| thread.load(Relaxed)) {
-                    if thread != 0 {
-                        // SAFETY: not joined yet.
-                        unsafe { libc::pthread_kill(thread as libc::pthread_t, SIGNAL) };
-                    }
-                }
-                std::thread::sleep(Duration::from_micros(200));
-            }
-            world.stop.store(true, Relaxed);
-            workers.into_iter().for_each(|worker| worker.join().unwrap());
-        });
-    });
+    crowd::run(time, handler, &|seed| world.work(seed), &[&|random| world.drain(random)]);
     HANDLERS.store(null_mut(), Release);
     if let Some(held) = NonNull::new(world.held.load(Acquire)) {
         world.push(held);
@@ -233,7 +168,7 @@ pub(crate) fn run(time: Duration) -> Report {
     let left = world.stack.drain_all().take(NODES + 1).filter(|node| world.own(*node)).count();
     if left != NODES {
         eprintln!("{left} of {NODES} are left");
-        world.violation();
+        crowd::violation();
     }
-    Report { violations: world.violations.load(Relaxed), operations: OPERATIONS.load(Relaxed) }
+    crowd::report()
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stillpoint::Tier;
@@ -74,4 +75,17 @@ pub(crate) fn watch(patience: Duration, progress: impl Fn() -> u64 + Send + 'sta
             std::thread::sleep(patience);
         }
     });
+}
+
+/// What a stress test finds, which counts its operations, and does some; aborts if it hangs.
+pub(crate) fn watched(
+    patience: Duration,
+    operations: &'static AtomicU64,
+    stress: impl FnOnce() -> u64,
+) -> u64 {
+    watch(patience, || operations.load(Relaxed));
+    let violations = stress();
+    println!("{operations:?} operations");
+    assert_ne!(operations.load(Relaxed), 0);
+    violations
 }
