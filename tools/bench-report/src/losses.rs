@@ -15,6 +15,19 @@ struct Loss<'a> {
     factor: f64,
 }
 
+impl Loss<'_> {
+    /// An even match over the runs.
+    fn is_even(&self) -> bool {
+        let value = self.ratio.value;
+        value.low <= 1.0 && value.high >= 1.0
+    }
+
+    /// What machines without sequences get.
+    fn is_of_lower_tier(&self) -> bool {
+        self.ratio.ours.contains(", tier ")
+    }
+}
+
 /// Against peers only: nobody expects to beat what does nothing.
 fn of_table(table: &Table) -> (usize, Vec<Loss<'_>>) {
     let is_peer = |ratio: &&Ratio| {
@@ -37,13 +50,16 @@ fn of_table(table: &Table) -> (usize, Vec<Loss<'_>>) {
 /// The section's tables.
 pub(crate) fn section(book: &Book, prose: &Prose, asked: &[Asked]) -> String {
     let mut text = missed(book, asked);
-    let mut summary = vec![["", "comparisons", "lost", "the worst"].map(str::to_owned).to_vec()];
+    let header = ["", "comparisons", "lost", "of these even", "on lower tiers", "the worst"];
+    let mut summary = vec![header.map(str::to_owned).to_vec()];
     let mut details = String::new();
     for (name, _) in prose.groups() {
         let Some(of) = book.0.get(name) else { continue };
         let (counts, losses): (Vec<_>, Vec<_>) = of.report.tables.iter().map(of_table).unzip();
         let mut losses: Vec<_> = losses.into_iter().flatten().collect();
-        losses.sort_by(|a, b| b.factor.total_cmp(&a.factor));
+        // What everybody gets comes first.
+        let order = |loss: &Loss<'_>| (loss.is_of_lower_tier(), loss.is_even());
+        losses.sort_by(|a, b| order(a).cmp(&order(b)).then(b.factor.total_cmp(&a.factor)));
         let worst = losses.first().map_or(String::new(), |loss| {
             let Ratio { ours, theirs, .. } = loss.ratio;
             let what = [&*loss.table.title, &loss.table.metric, &loss.ratio.setting];
@@ -51,13 +67,20 @@ pub(crate) fn section(book: &Book, prose: &Prose, asked: &[Asked]) -> String {
             format!("{}: {ours} / {theirs} {}", what.join(", "), number(loss.ratio.value.median))
         });
         let counts: usize = counts.iter().sum();
-        summary.push(vec![name.to_owned(), counts.to_string(), losses.len().to_string(), worst]);
+        let even = losses.iter().filter(|loss| loss.is_even()).count().to_string();
+        let lower = losses.iter().filter(|loss| loss.is_of_lower_tier()).count().to_string();
+        let lost = losses.len().to_string();
+        summary.push(vec![name.to_owned(), counts.to_string(), lost, even, lower, worst]);
         if !losses.is_empty() {
             let _ = write!(details, "\n{}", of_group(name, &losses));
         }
     }
     if summary.len() > 1 {
-        let _ = write!(text, "\nComparisons with peers on the wrong side of one:\n\n");
+        let _ = write!(
+            text,
+            "\nComparisons with peers on the wrong side of one (even, ≈: in some runs on the other; \
+             lower tiers: what machines without sequences get):\n\n"
+        );
         text += &markdown(&summary);
         text += &details;
     }
@@ -73,11 +96,9 @@ fn of_group(name: &str, losses: &[Loss<'_>]) -> String {
     };
     for pair in group(losses.iter(), key) {
         let (table, first) = (pair[0].table, pair[0].ratio);
-        // An even match over the runs.
-        let even = |r: &Ratio| if r.value.low <= 1.0 && r.value.high >= 1.0 { "≈ " } else { "" };
         let cases = pair.iter().map(|loss| {
             let number = number(loss.ratio.value.median);
-            let cell = format!("{}{number}", even(loss.ratio));
+            let cell = format!("{}{number}", if loss.is_even() { "≈ " } else { "" });
             let setting = &loss.ratio.setting;
             if setting.is_empty() { cell } else { format!("{setting}: {cell}") }
         });
@@ -98,7 +119,7 @@ fn missed(book: &Book, asked: &[Asked]) -> String {
     if claims().next().is_none() {
         return String::new();
     }
-    let header = ["", "what", "target", "measured", "from, to", "who asks"];
+    let header = ["", "what", "target", "measured", "from, to"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     let missed = claims().filter(|(_, claim)| !claim.target.is_met(claim.value.median));
     for (of, claim) in missed {
@@ -108,7 +129,6 @@ fn missed(book: &Book, asked: &[Asked]) -> String {
             claim.target.to_string(),
             number(claim.value.median),
             range(claim.value),
-            claim.target.source.clone(),
         ]);
     }
     let (all, lost) = (claims().count(), rows.len() - 1);

@@ -164,7 +164,7 @@ fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
-/// What an issue, or a document, asks for.
+/// What is asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// The most that a ratio may be.
@@ -173,8 +173,6 @@ pub struct Target {
     /// The least that it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<f64>,
-    /// Who asks for it.
-    pub source: String,
 }
 
 impl Target {
@@ -220,7 +218,7 @@ impl Asked {
     }
 }
 
-/// Everything that is asked for, with who asks: `targets.json` of this package.
+/// Everything that is asked for: `targets.json` of this package.
 ///
 /// # Panics
 ///
