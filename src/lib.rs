@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+//! (Links to `docs/`, and the commands for examples and benchmarks, are for a checkout of the
+//! repository.)
 // Badges of features and targets, on docs.rs; not of what only our own models and tools choose.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

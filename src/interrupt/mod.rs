@@ -42,7 +42,8 @@
 //! `accept` are preceded by a `poll` where they may not block, and a timeout by a look at the
 //! clock. Masking signals takes two calls.
 //!
-//! Nothing allocates but [`Flag::enlist`], for each thread that was not replaced by another.
+//! Only [`Flag::enlist`] allocates: one node for each thread that is enlisted at the same time as all
+//! others; nodes are used again.
 
 mod calls;
 mod deadline;

@@ -2,7 +2,7 @@
 
 use super::raw_rwlock::RawRwLock;
 
-/// A reader-writer lock whose readers do not touch shared memory.
+/// A reader-writer lock whose readers write only to memory of their CPU.
 ///
 /// Any number of readers, or one writer. A drop-in for `parking_lot::RwLock`: the same methods, no
 /// poisoning, guards instead of results. A reader of a lock that is mostly read stores to a cache line of its
@@ -77,7 +77,7 @@ use super::raw_rwlock::RawRwLock;
 ///
 /// | | std | parking_lot | here |
 /// |---|---|---|---|
-/// | size besides the value | 16 bytes | 8 bytes | 16 bytes |
+/// | size besides the value | 9 bytes | 8 bytes | 16 bytes |
 /// | poisoning | yes | no | no |
 /// | timeouts, upgradable, mapped, `Arc` guards | partly | yes | yes |
 /// | guards | of the lock | of the lock | of the lock, and where its reader was counted |

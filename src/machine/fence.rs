@@ -6,7 +6,8 @@
 //! * **Either** the reader's thread passes the point of its `light` after the broadcast reached
 //!   it: then B sees C and all that came before it. On the `Rseq` tier this holds in particular
 //!   for a section that starts after the broadcast; one that was running when the broadcast came
-//!   has committed before it, or is aborted and starts again, after it.
+//!   has committed before it, or is aborted and starts again, after it. (Kernels before 6.18 may
+//!   lose the abort of one broadcast; who needs it uses [`expel`].)
 //! * **Or** it passed it before: then D sees A and all that came before it.
 //!
 //! Two `light`s order nothing between their threads. On Linux this is what `membarrier` gives, on

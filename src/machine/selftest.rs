@@ -1,7 +1,7 @@
 //! Does this kernel abort a section when it must?
 //!
-//! arm64 kernels 6.19 to 7.0.13 register rseq, keep its fields up to date, and never abort a
-//! section. Version strings lie (distributions carry the fix under old numbers), so we look:
+//! arm64 kernels 6.19 to 7.0.13 register rseq and keep its fields up to date, but abort no section
+//! on preemption; up to 7.0.9 none at all. Version strings lie (distributions carry the fix under old numbers), so we look:
 //! a thread-directed timer sends a signal while a section spins. Either the section is
 //! aborted, or it finds, at a later look, the flag that the handler set: then it was interrupted
 //! and went on. A signal that comes too early, before the section, says nothing; the next one comes

@@ -12,9 +12,9 @@
 //!
 //! Locks ask when they had to wait, never on their fast path: asking costs a nanosecond or two,
 //! and matters only if others wait. Locks nest: a thread counts how many of those that it holds
-//! have asked, and only the last takes the question back.
+//! have asked, and only the last takes the request back.
 //!
-//! A guard that is forgotten leaves the question standing. Then the kernel grants that thread some
+//! A guard that is forgotten leaves the request standing. Then the kernel grants that thread some
 //! microseconds, once, takes the byte back by itself, and nothing else happens.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! Floor 5: a hash map that is read under RCU.
+//! A hash map that is read under RCU.
 //!
 //! [`HashMap`]: lookups load and compare, and store nothing; writers lock one bucket; resizes
 //! happen underneath. [`RandomState`] is its default hasher. How it works, and why that is right:

@@ -13,8 +13,8 @@
 //! # An exact sum
 //!
 //! Adding up words while others add to them gives a value that the counter may never have had: a
-//! thread that adds to one word and then, or whose friend then, to another, can be seen to have done only the
-//! second. Whoever wants the exact value closes the parts: all sections that have not
+//! thread that adds to one word, and then itself, or through another thread that learned of it, to
+//! another word, can be seen to have done only the second. Whoever wants the exact value closes the parts: all sections that have not
 //! committed by the broadcast find them closed, and add to the rest. Then the parts stand still, and the moment
 //! at which the rest is loaded is the moment of the sum.
 //!

@@ -129,9 +129,10 @@ impl Counters {
 
     /// Calls the closure and tells what the thread did meanwhile, by type of CPU.
     ///
-    /// The numbers have in them what it takes to read them: some hundred instructions, and two system
-    /// calls' worth of time. Before and behind there is one more call for each event and CPU. Scaled by
-    /// how long the thread was on each type, which is counted too.
+    /// The counts include the cost of reading them: some hundred instructions, and the time of two
+    /// system calls. Before and after there is one more call for each event and CPU. Counts of events
+    /// that took turns are scaled by the time for which the thread was on CPUs of each type, which is
+    /// counted too.
     ///
     /// # Errors
     ///

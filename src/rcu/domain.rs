@@ -101,12 +101,12 @@ use std::ptr::NonNull;
 ///
 /// # Cost
 ///
-/// `new` is `const`; counters and callback lists (384 bytes per possible CPU, and some 2 KiB, of
-/// which only the pages that are used are ever resident) are mapped on first use and unmapped by
+/// `new` is `const`; counters and callback lists (384 bytes per possible CPU, up to four
+/// times that below `Rseq`, and some 2 KiB, of which only the pages that are used are ever resident) are mapped on first use and unmapped by
 /// `drop`. Nothing is registered per thread, and memory does not grow with threads.
 ///
 /// A read-side critical section costs two restartable sequences, on x86-64 eleven plain
-/// instructions to enter and six to leave: no atomic instruction, no fence, no system call. A grace
+/// instructions to enter and five to leave: no atomic instruction, no fence, no system call. A grace
 /// period costs one `membarrier` broadcast and two scans of the counters.
 ///
 /// # Fork

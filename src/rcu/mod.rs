@@ -1,4 +1,4 @@
-//! Floor 4: read-copy update.
+//! Read-copy update: readers that never wait, and grace periods.
 //!
 //! Readers wrap what they do in a [`ReadGuard`]; writers replace what readers may be looking at
 //! and free the old only after a *grace period*, when every reader that could have seen it is
