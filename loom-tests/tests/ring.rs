@@ -265,7 +265,7 @@ models! {
     woken_overwriting_rseq: 3, woken_overwriting(Tier::Rseq, registered);
     woken_overwriting_unregistered: 2, woken_overwriting(Tier::Rseq, model::unregister);
     woken_by_a_stamp_unregistered: 2, woken_by_a_stamp();
-    merged_overwriting_rseq: 3, merged_overwriting();
+    merged_overwriting_rseq: 2, merged_overwriting();
     made_by_two_rseq: 3, made_by_two(Tier::Rseq);
     made_by_two_fence: 3, made_by_two(Tier::Fence);
 }

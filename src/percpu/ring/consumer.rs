@@ -198,7 +198,7 @@ impl<'a> Consumer<'a> {
     pub fn recv<R>(&mut self, f: impl FnOnce(Record<'_>) -> R) -> R {
         match self.recv_in(Order::Any, None, f) {
             Some(result) => result,
-            None => unreachable!("no time to run out"),
+            None => unreachable!("too early: it has no end"),
         }
     }
 
@@ -255,7 +255,7 @@ impl<'a> Consumer<'a> {
     pub fn recv_merged<R>(&mut self, f: impl FnOnce(Record<'_>) -> R) -> R {
         match self.recv_in(Order::Merged, None, f) {
             Some(result) => result,
-            None => unreachable!("no time to run out"),
+            None => unreachable!("too early: it has no end"),
         }
     }
 
