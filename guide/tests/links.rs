@@ -2,6 +2,10 @@
 //! every relative link leads somewhere, to an anchor that exists; a file that a page names in code
 //! is one; every chapter's examples are tests.
 
+#[path = "support/pages.rs"]
+mod pages;
+
+use pages::root;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -168,34 +172,9 @@ fn untested(tree: &Tree, library: &str) -> Vec<String> {
     chapters.filter(|path| !is_there(path)).map(|path| path.display().to_string()).collect()
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn markdown(folder: &str, found: &mut BTreeMap<PathBuf, String>) {
-    let mut folders = vec![PathBuf::from(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
-            let entry = entry.unwrap();
-            let path = folder.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "md") {
-                let text = std::fs::read_to_string(root().join(&path)).unwrap();
-                found.insert(path, text);
-            }
-        }
-    }
-}
-
 /// The repository's.
 fn real() -> Tree {
-    let mut pages = BTreeMap::new();
-    markdown("docs", &mut pages);
-    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] {
-        pages.insert(name.into(), std::fs::read_to_string(root().join(name)).unwrap());
-    }
-    Tree { pages, exists: Box::new(|path| root().join(path).exists()) }
+    Tree { pages: pages::all(), exists: Box::new(|path| root().join(path).exists()) }
 }
 
 #[test]
