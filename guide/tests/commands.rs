@@ -105,7 +105,12 @@ fn faults(workspace: &Workspace, command: &[String]) -> Vec<String> {
         faults.push(format!("there is no package {name}"));
     }
     let is_meant = |(name, package): &(&String, &Package)| {
-        is_for_all || if packages.is_empty() { package.is_default } else { packages.contains(&name.as_str()) }
+        is_for_all
+            || if packages.is_empty() {
+                package.is_default
+            } else {
+                packages.contains(&name.as_str())
+            }
     };
     let meant: Vec<_> = workspace.iter().filter(is_meant).map(|(_, package)| package).collect();
     if meant.is_empty() {
@@ -118,14 +123,17 @@ fn faults(workspace: &Workspace, command: &[String]) -> Vec<String> {
     }
     for feature in features {
         let is_there = match feature.split_once('/') {
-            Some((of, feature)) => workspace.get(of).is_some_and(|of| of.features.contains(feature)),
+            Some((of, feature)) => {
+                workspace.get(of).is_some_and(|of| of.features.contains(feature))
+            }
             None => meant.iter().any(|package| package.features.contains(feature)),
         };
         if !is_there {
             faults.push(format!("there is no feature {feature}"));
         }
     }
-    let programs = || meant.iter().filter_map(|package| package.targets.get("bin")).flatten().count();
+    let programs =
+        || meant.iter().filter_map(|package| package.targets.get("bin")).flatten().count();
     if subcommand == "run" && targets.is_empty() && programs() != 1 {
         faults.push(format!("{} programs to run", programs()));
     }
@@ -166,7 +174,11 @@ fn what_is_wrong_is_noticed() {
             "cargo run --release --example getaway   # the main job",
             "there is no example getaway",
         ),
-        ("cargo bench --bench map -- get", "cargo bench --bench mop -- get", "there is no bench mop"),
+        (
+            "cargo bench --bench map -- get",
+            "cargo bench --bench mop -- get",
+            "there is no bench mop",
+        ),
         ("A=1 cargo test --test stress", "A=1 cargo test --test stres", "there is no test stres"),
         ("cargo test --test=stress", "cargo test --test=stres", "there is no test stres"),
         ("cargo test \\\n  --test rcu", "cargo test \\\n  --test rco", "there is no test rco"),

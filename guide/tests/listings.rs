@@ -34,7 +34,8 @@ fn complaints(source: &str) -> io::Result<Option<String>> {
 fn listings() -> Vec<(PathBuf, String)> {
     let mut listings = Vec::new();
     for (path, page) in pages::all() {
-        let of_c = code::pieces(&page).into_iter().filter(|piece| piece.language.as_deref() == Some("c"));
+        let of_c =
+            code::pieces(&page).into_iter().filter(|piece| piece.language.as_deref() == Some("c"));
         listings.extend(of_c.map(|piece| (path.clone(), piece.text)));
     }
     listings
