@@ -3,7 +3,8 @@
 //!
 //! The chapters are in `docs/guide/`; `book.toml` makes a book of them, and of the other pages
 //! below `docs/`. `tests/links.rs` checks that all of it hangs together, and that no chapter is
-//! missing here.
+//! missing here; `tests/commands.rs` that the commands name what there is; `tests/listings.rs` that
+//! what is shown in C compiles.
 
 macro_rules! chapters {
     ($($name:ident: $path:literal,)*) => {

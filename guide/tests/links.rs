@@ -1,7 +1,11 @@
-//! The book hangs together: what `SUMMARY.md` lists is there, and what is there is listed; every
-//! relative link leads somewhere, to an anchor that exists; a file that the guide names in code is
-//! one; every chapter's examples are tests.
+//! The book hangs together: what `SUMMARY.md` lists is there, and each page below `docs/` is listed;
+//! every relative link leads somewhere, to an anchor that exists; a file that a page names in code
+//! is one; every chapter's examples are tests.
 
+#[path = "support/pages.rs"]
+mod pages;
+
+use pages::root;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -102,18 +106,19 @@ fn broken_links(tree: &Tree) -> Vec<String> {
     faults
 }
 
-/// Differences between the list of chapters and the chapters.
+/// Differences between the list of pages and the pages.
 fn unlisted(tree: &Tree) -> Vec<String> {
     let docs = Path::new("docs");
-    let Some(summary) = tree.pages.get(&docs.join("SUMMARY.md")) else {
+    let list = docs.join("SUMMARY.md");
+    let Some(summary) = tree.pages.get(&list) else {
         return vec!["no SUMMARY.md".to_owned()];
     };
     let listed: Vec<_> =
         read(summary).links.iter().filter_map(|link| plain(&docs.join(link))).collect();
-    let chapters = tree.pages.keys().filter(|path| path.starts_with("docs/guide"));
+    let pages = tree.pages.keys().filter(|path| path.starts_with(docs) && **path != list);
     let mut faults = Vec::new();
-    for chapter in chapters.filter(|chapter| !listed.contains(chapter)) {
-        faults.push(format!("{} is not in SUMMARY.md", chapter.display()));
+    for page in pages.filter(|page| !listed.contains(page)) {
+        faults.push(format!("{} is not in SUMMARY.md", page.display()));
     }
     for (at, path) in listed.iter().enumerate() {
         if listed[..at].contains(path) {
@@ -126,12 +131,13 @@ fn unlisted(tree: &Tree) -> Vec<String> {
 /// True of what looks like the path of a file here. Patterns and names with a part left open are
 /// no paths.
 fn is_path(code: &str) -> bool {
-    const ROOTS: [&str; 11] = [
+    const ROOTS: [&str; 12] = [
         "src/",
         "asm/",
         "tests/",
         "docs/",
         "models/",
+        "guide/",
         "tools/",
         "benches/",
         "examples/",
@@ -145,11 +151,11 @@ fn is_path(code: &str) -> bool {
         && !code.contains("NAME")
 }
 
-/// Files that the guide names and that are not there.
+/// Files that a page names and that are not there. The change log tells of some that are gone.
 fn unknown_files(tree: &Tree) -> Vec<String> {
-    let guide = tree.pages.iter().filter(|(path, _)| path.starts_with("docs/guide"));
+    let pages = tree.pages.iter().filter(|(path, _)| !path.ends_with("CHANGELOG.md"));
     let mut faults = Vec::new();
-    for (path, text) in guide {
+    for (path, text) in pages {
         for code in read(text).code.iter().filter(|code| is_path(code)) {
             if !(tree.exists)(Path::new(code)) {
                 faults.push(format!("{}: `{code}` is no file", path.display()));
@@ -166,34 +172,9 @@ fn untested(tree: &Tree, library: &str) -> Vec<String> {
     chapters.filter(|path| !is_there(path)).map(|path| path.display().to_string()).collect()
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn markdown(folder: &str, found: &mut BTreeMap<PathBuf, String>) {
-    let mut folders = vec![PathBuf::from(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
-            let entry = entry.unwrap();
-            let path = folder.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "md") {
-                let text = std::fs::read_to_string(root().join(&path)).unwrap();
-                found.insert(path, text);
-            }
-        }
-    }
-}
-
 /// The repository's.
 fn real() -> Tree {
-    let mut pages = BTreeMap::new();
-    markdown("docs", &mut pages);
-    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] {
-        pages.insert(name.into(), std::fs::read_to_string(root().join(name)).unwrap());
-    }
-    Tree { pages, exists: Box::new(|path| root().join(path).exists()) }
+    Tree { pages: pages::all(), exists: Box::new(|path| root().join(path).exists()) }
 }
 
 #[test]
@@ -216,6 +197,7 @@ fn what_is_wrong_is_noticed() {
         ("docs/SUMMARY.md", "- [One](guide/one.md)\n- [Two](two.md)\n"),
         ("docs/guide/one.md", "# One `x`\n[two](../two.md#a-b-1), [here](#one-x), `src/lib.rs`\n"),
         ("docs/two.md", "# Two\n## A, b\n## A b\n[one](guide/one.md) <https://example.com/#x>\n"),
+        ("CHANGELOG.md", "`src/gone.rs`\n"),
     ];
     let library = "one: \"../docs/guide/one.md\"";
     let faults = |change: &dyn Fn(&str) -> String, library: &str| {
@@ -237,9 +219,11 @@ fn what_is_wrong_is_noticed() {
         ("../two.md#a-b-1", "../../../two.md", "leaves the repository"),
         ("../two.md#a-b-1", "../../README.md", "leaves the book"),
         ("../two.md#a-b-1", "../../src/lib.rs#x", "has no headings"),
-        ("- [One](guide/one.md)\n", "", "is not in SUMMARY.md"),
-        ("- [Two](two.md)", "- [Two](guide/one.md)", "is twice in SUMMARY.md"),
-        ("`src/lib.rs`", "`src/lob.rs`", "is no file"),
+        ("- [One](guide/one.md)\n", "", "one.md is not in SUMMARY.md"),
+        ("- [Two](two.md)\n", "", "two.md is not in SUMMARY.md"),
+        ("- [Two](two.md)", "- [Two](two.md)\n- [2](guide/one.md)", "is twice in SUMMARY.md"),
+        ("`src/lib.rs`", "`src/lob.rs`", "one.md: `src/lob.rs` is no file"),
+        ("## A, b", "## A, b\n`tests/two.rs`", "two.md: `tests/two.rs` is no file"),
     ] {
         let faults = faults(&|text| text.replace(from, to), library);
         assert_eq!(faults.len(), 1, "{from:?} to {to:?}: {faults:?}");

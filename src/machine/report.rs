@@ -11,6 +11,15 @@ use std::sync::OnceLock;
 /// What this process has, and why: tier, registration, broadcasts, CPUs, nodes.
 ///
 /// `Display` prints it in lines of `name: value`, made to be pasted into a bug report.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::Machine;
+///
+/// let machine: &Machine = stillpoint::machine();
+/// assert!(machine.to_string().contains("\ntier: "));
+/// ```
 #[derive(Debug)]
 pub struct Machine {
     decision: &'static Decision,

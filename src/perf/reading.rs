@@ -20,22 +20,71 @@ pub struct Reading {
 
 impl Reading {
     /// The CPU whose count it is, and on which the thread was at that moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// assert!(counters.read_here(0)?.cpu() < stillpoint::machine().slots());
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn cpu(&self) -> u32 {
         self.cpu
     }
 
     /// What was counted there since the event was opened.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// let (first, second) = (counters.read_here(0)?, counters.read_here(0)?);
+    /// // Another CPU has counted something else.
+    /// assert!(first.cpu() != second.cpu() || first.count() <= second.count());
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn count(&self) -> u64 {
         self.values[0]
     }
 
     /// True if it took no system call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// // Software is not counted by the processor.
+    /// assert!(!counters.read_here(0)?.was_direct());
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn was_direct(&self) -> bool {
         self.by_page
     }
 
     /// What was counted between two readings of one event. `None` if they are of different CPUs or
     /// events.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// let before = counters.read_here(0)?;
+    /// (0..1000).for_each(|n| _ = std::hint::black_box(n));
+    /// match counters.read_here(0)?.since(&before) {
+    ///     Some(count) => println!("{} ns", count.counted()),
+    ///     None => println!("moved to another CPU"),
+    /// }
+    /// assert_eq!(before.since(&before).map(|count| count.counted()), Some(0));
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn since(&self, earlier: &Reading) -> Option<Count> {
         if (self.cpu, self.event) != (earlier.cpu, earlier.event) {
             return None;
@@ -78,22 +127,75 @@ impl Count {
     }
 
     /// What was counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::PageFaults])?;
+    /// let (pages, profile) = counters.profile(|| vec![1_u8; 1 << 24]);
+    /// let profile = profile?;
+    /// let counts = profile.types.iter().filter_map(|on| on.counts[0]);
+    /// assert!(counts.map(|count| count.counted()).sum::<u64>() >= 1);
+    /// # drop(pages);
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn counted(&self) -> u64 {
         self.counted
     }
 
     /// An estimate of what happened: what was counted, if the event was counted all the time; otherwise
     /// that, scaled up. `None` if it was never counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// let before = counters.read_here(0)?;
+    /// if let Some(count) = counters.read_here(0)?.since(&before) {
+    ///     assert!(count.scaled().is_none_or(|all| all >= count.counted()));
+    /// }
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn scaled(&self) -> Option<u64> {
         scaled(self.counted, self.enabled, self.running)
     }
 
     /// How long the event should have been counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// let (_, profile) = counters.profile(|| (0..1000).for_each(|n| _ = std::hint::black_box(n)));
+    /// for count in profile?.types.iter().filter_map(|on| on.counts[0]) {
+    ///     println!("wanted for {:?}, counted for {:?}", count.enabled(), count.running());
+    /// }
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn enabled(&self) -> Duration {
         Duration::from_nanos(self.enabled)
     }
 
     /// How long it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// let before = counters.read_here(0)?;
+    /// if let Some(count) = counters.read_here(0)?.since(&before) {
+    ///     assert!(count.running() <= count.enabled());
+    /// }
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn running(&self) -> Duration {
         Duration::from_nanos(self.running)
     }
@@ -132,6 +234,17 @@ pub struct Profile {
 impl Profile {
     /// An event's sum over all types, scaled. `None` if it was not counted on one where the thread was,
     /// or there is no such event.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use stillpoint::perf::{Counters, Event};
+    ///
+    /// let counters = Counters::open(&[Event::TaskClock])?;
+    /// let (_, profile) = counters.profile(|| (0..1000).for_each(|n| _ = std::hint::black_box(n)));
+    /// assert!(profile?.total(0).is_some_and(|nanos| nanos > 0));
+    /// # Ok::<(), stillpoint::perf::Error>(())
+    /// ```
     pub fn total(&self, event: usize) -> Option<u64> {
         let visited = self.types.iter().filter(|on| on.time > Duration::ZERO);
         visited.map(|on| on.counts.get(event)?.as_ref()?.scaled()).sum()

@@ -15,6 +15,16 @@ pub use native::{pop, push};
 pub use absent::{pop, push};
 
 /// Words before the items.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::percpu::RawPerCpu;
+/// use stillpoint::rseq::cache::HEAD;
+///
+/// static NUMBERS: RawPerCpu = RawPerCpu::new(HEAD + 16); // room for sixteen items
+/// # assert!(NUMBERS.len() >= 1);
+/// ```
 pub const HEAD: usize = 4;
 
 #[cfg(stillpoint_sections)]

@@ -62,6 +62,13 @@ pub use native::{copy, retain};
 pub use absent::{copy, retain};
 
 /// The largest value that [`copy`] copies, in bytes: some hundred nanoseconds.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::leaf::{LIMIT, fits};
+/// assert!(fits::<[u8; LIMIT]>() && !fits::<[u8; LIMIT + 1]>());
+/// ```
 pub const LIMIT: usize = 4096;
 
 /// True if [`copy`] can copy a `T`: it has 1 to [`LIMIT`] bytes.

@@ -8,6 +8,13 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use std::ptr::null_mut;
 
 /// From one CPU's part to the next, in bytes. At least a page everywhere.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::part::STRIDE;
+/// assert!(STRIDE.is_power_of_two() && STRIDE >= 4096);
+/// ```
 pub const STRIDE: usize = 1 << 16;
 /// From one word to the next: 8, but for the model checker.
 pub(crate) const WORD: usize = size_of::<AtomicU64>();

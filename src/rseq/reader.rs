@@ -10,6 +10,17 @@ use std::ptr::NonNull;
 
 /// A CPU's counts in one phase: a cache line of its own, so that scanning the phase that
 /// readers have left does not disturb them. Both counts only ever rise.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::Ordering::{Acquire, Relaxed};
+/// use stillpoint::rseq::reader::Phase;
+///
+/// let phase = Phase::default();
+/// phase.entered.fetch_add(1, Relaxed);
+/// assert_eq!(phase.entered.load(Relaxed) - phase.left.load(Acquire), 1); // somebody is inside
+/// ```
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Phase {
@@ -20,6 +31,17 @@ pub struct Phase {
 }
 
 /// A CPU's counts. 128 bytes: adjacent lines are fetched in pairs. On s390x one line has 256.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::reader::{Line, Phase};
+///
+/// // One for each CPU, and line 0 in front of them.
+/// let lines: Vec<Line> = (0..=stillpoint::machine().slots()).map(|_| Line::default()).collect();
+/// assert!(size_of::<Line>() >= 2 * size_of::<Phase>());
+/// # drop(lines);
+/// ```
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "s390x"), repr(C, align(128)))]
 #[cfg_attr(target_arch = "s390x", repr(C, align(256)))]
@@ -29,6 +51,17 @@ pub struct Line {
 }
 
 /// What a reader loads to enter: a read-mostly line. The sequences know this layout.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicPtr, AtomicU32};
+/// use stillpoint::rseq::reader::{Gate, enter};
+///
+/// let closed = Gate { phase: AtomicPtr::default(), slots: AtomicU32::new(0) };
+/// // SAFETY: there are no lines, and it says so.
+/// assert_eq!(unsafe { enter(&closed) }, None);
+/// ```
 #[derive(Debug)]
 #[repr(C)]
 pub struct Gate {
@@ -41,6 +74,17 @@ pub struct Gate {
 /// Where a section was counted.
 ///
 /// The CPU is there so that leaving compares a register: one load less than from the line.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::reader::{Line, Mark, NO_CPU};
+///
+/// let line_0 = Line::default();
+/// // Counted atomically, by a thread that could not run a sequence.
+/// let mark = Mark { phase: (&line_0.phases[0]).into(), cpu: NO_CPU };
+/// assert_ne!(mark, Mark { cpu: 0, ..mark });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The phase in the line that counted.
@@ -51,6 +95,13 @@ pub struct Mark {
 
 /// The CPU of a section that was counted atomically: no thread's CPU number, registered or
 /// not, is ever this.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::reader::NO_CPU;
+/// assert!(stillpoint::current_cpu() < NO_CPU);
+/// ```
 pub const NO_CPU: u32 = u32::MAX - 15;
 
 impl Mark {

@@ -7,6 +7,13 @@
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64};
 
 /// Slots in a line: so many locks can be read on one CPU at once without touching shared memory.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::rseq::slot::{SLOTS, SlotLine};
+/// assert_eq!(SlotLine::default().slots.len(), SLOTS);
+/// ```
 pub const SLOTS: usize = if cfg!(stillpoint_loom) { 2 } else { 8 };
 
 /// The slots of a CPU. One cache line; adjacent lines are fetched in pairs, so it stands apart. On

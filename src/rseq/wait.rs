@@ -18,6 +18,16 @@ use crate::sync::AtomicU32;
 pub(crate) const FIRST_GAP: u32 = 40;
 
 /// In the word of a lock: it is held.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::AtomicU32;
+/// use stillpoint::rseq::wait::{HELD, Watched, watch};
+///
+/// let held = AtomicU32::new(HELD); // nobody knows where
+/// assert!(!matches!(watch(&held, 3), Watched::Free | Watched::Here));
+/// ```
 pub const HELD: u32 = 1;
 /// Where the CPU begins in the word of a lock.
 const CPU_SHIFT: u32 = 3;

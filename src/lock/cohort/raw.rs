@@ -176,6 +176,18 @@ const _: () = assert!(size_of::<Desk>() == 64 && size_of::<Door>() == 64);
 ///
 /// For those who build on `lock_api`. 128 bytes: one cache line for those who arrive, one
 /// for those who hand it on.
+///
+/// # Examples
+///
+/// ```
+/// use stillpoint::lock::{ByLastLevelCache, RawCohortMutex, lock_api};
+///
+/// type Lock<T> = lock_api::Mutex<RawCohortMutex<ByLastLevelCache>, T>;
+///
+/// static LOCK: Lock<u32> = Lock::new(5);
+/// *LOCK.lock() += 1;
+/// assert_eq!(*LOCK.lock(), 6);
+/// ```
 pub struct RawCohortMutex<C: Cohorts = super::ByNode> {
     door: Door,
     desk: Desk,
