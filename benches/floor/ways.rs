@@ -38,6 +38,12 @@ pub(crate) fn is_ours(name: &str) -> bool {
     ours.iter().any(|of| name.starts_with(of))
 }
 
+/// A number that the compiler does not know, in a register: outside the loop, since hiding it takes
+/// a store.
+fn opaque(number: u64) -> u64 {
+    black_box(number)
+}
+
 /// Tries until it is done: an interrupt aborts a try, now and then.
 #[inline(always)]
 fn until<R>(attempt: impl Fn() -> Option<R>) -> R {
@@ -105,24 +111,25 @@ thread_local! {
 pub(crate) fn adds() -> Vec<Way> {
     static PARTS: RawPerCpu = RawPerCpu::new(POSITION + 1);
     let words = for_each_cpu(AtomicU64::default);
+    let one = opaque(1);
     ways! {
         "word::add" => until(|| {
             let cpu = current_cpu()?;
             // SAFETY: a word for each CPU, to which only this line stores.
-            unsafe { word::add(cpu, words.get(cpu as usize)?, black_box(1)) }.then_some(())
+            unsafe { word::add(cpu, words.get(cpu as usize)?, one) }.then_some(())
         });
         "part::add" => until(|| PARTS.attempt(|place| {
             // SAFETY: a word of each part, to which only this line stores.
-            unsafe { part::add(place, POSITION * 8, black_box(1)) }.then_some(())
+            unsafe { part::add(place, POSITION * 8, one) }.then_some(())
         }));
         "load, store; a word a thread" => OWN.with(|word| {
-            word.store(word.load(Relaxed) + black_box(1), Relaxed);
+            word.store(word.load(Relaxed) + one, Relaxed);
         });
-        "fetch_add; a word a thread" => _ = OWN.with(|word| word.fetch_add(black_box(1), Relaxed));
-        "fetch_add, Relaxed; one word" => _ = ONE.fetch_add(black_box(1), Relaxed);
-        "fetch_add, SeqCst; one word" => _ = ONE.fetch_add(black_box(1), SeqCst);
-        LOCK => *LOCKED.lock() += black_box(1);
-        NOTHING => _ = black_box(1);
+        "fetch_add; a word a thread" => _ = OWN.with(|word| word.fetch_add(one, Relaxed));
+        "fetch_add, Relaxed; one word" => _ = ONE.fetch_add(one, Relaxed);
+        "fetch_add, SeqCst; one word" => _ = ONE.fetch_add(one, SeqCst);
+        LOCK => *LOCKED.lock() += one;
+        NOTHING => _ = black_box(one);
     }
 }
 
@@ -163,6 +170,7 @@ pub(crate) fn commits() -> Vec<Way> {
     static WORDS: RawPerCpu = RawPerCpu::new(POSITION + 1);
     let parts = for_each_cpu(Part::new);
     let words = for_each_cpu(AtomicPtr::<u8>::default);
+    let one = opaque(1);
     ways! {
         "change::commit" => changed(parts, |change, _| {
             // SAFETY: words for each CPU, to which only this line stores.
@@ -183,8 +191,8 @@ pub(crate) fn commits() -> Vec<Way> {
         "compare_exchange; a word a thread" => OWN.with(|word| compare_and_store(word, Relaxed));
         "compare_exchange, Relaxed; one word" => compare_and_store(&ONE, Relaxed);
         "compare_exchange, SeqCst; one word" => compare_and_store(&ONE, SeqCst);
-        LOCK => *LOCKED.lock() += black_box(1);
-        NOTHING => _ = black_box(1);
+        LOCK => *LOCKED.lock() += one;
+        NOTHING => _ = black_box(one);
     }
 }
 
@@ -192,16 +200,17 @@ pub(crate) fn commits() -> Vec<Way> {
 pub(crate) fn stores() -> Vec<Way> {
     static WORDS: RawPerCpu = RawPerCpu::new(ITEMS + ROOM);
     let parts = for_each_cpu(Part::new);
+    let value = opaque(7);
     let mut ways = ways! {
         "change::store" => changed(parts, |change, items| {
             let item = &items[change.old as usize % ROOM];
             // SAFETY: a part for each CPU, where only this line stores and nobody looks.
-            unsafe { change::store(change, item, black_box(7)) }
+            unsafe { change::store(change, item, value) }
         });
         "change::store, RawPerCpu" => changed_here(&WORDS, |change, here| {
             let item = here.word(ITEMS + change.old as usize % ROOM);
             // SAFETY: as above.
-            unsafe { change::store(change, item, black_box(7)) }
+            unsafe { change::store(change, item, value) }
         });
     };
     ways.extend(appends::<1>());
@@ -217,13 +226,13 @@ pub(crate) fn copies<const N: usize>() -> Vec<Way> {
     let mut ways = ways! {
         "change::copy" => changed(parts, |change, items| {
             // SAFETY: a part for each CPU, where only this line stores and nobody looks.
-            unsafe { change::copy(change, &items[space::<N>(change.old)], black_box(from)) }
+            unsafe { change::copy(change, &items[space::<N>(change.old)], from) }
         });
         "change::copy, RawPerCpu" => changed_here(&WORDS, |change, here| {
             let Range { start, end } = space::<N>(change.old);
             let to = here.words(ITEMS + start..ITEMS + end);
             // SAFETY: a part for each CPU, where only this line stores and nobody looks.
-            unsafe { change::copy(change, to, black_box(from)) }
+            unsafe { change::copy(change, to, from) }
         });
     };
     ways.extend(appends::<N>());
@@ -236,11 +245,11 @@ fn appends<const N: usize>() -> Vec<Way> {
         CachePadded::new(Mutex::new((0, [0; ROOM])));
     let from: &'static [u64; N] = black_box(Box::leak(Box::new([7; N])));
     ways! {
-        "stores; an array a thread" => OWN_PART.with(|part| part.append(black_box(from)));
+        "stores; an array a thread" => OWN_PART.with(|part| part.append(from));
         LOCK => {
             let mut ring = RING.lock();
             let (position, items) = &mut *ring;
-            items[space::<N>(*position)].copy_from_slice(black_box(from));
+            items[space::<N>(*position)].copy_from_slice(from);
             *position += 1;
         };
         NOTHING => _ = black_box(from);
@@ -250,23 +259,24 @@ fn appends<const N: usize>() -> Vec<Way> {
 /// Put a word in the place of what is there, and look at that.
 pub(crate) fn swaps() -> Vec<Way> {
     static WORDS: RawPerCpu = RawPerCpu::new(POSITION + 1);
-    let swap = || {
+    let value = opaque(7);
+    let swap = move || {
         WORDS.attempt(|place| {
             // SAFETY: a word of each part, to which only this line stores.
-            unsafe { exchange::swap(place, POSITION * 8, black_box(7)) }.ok()
+            unsafe { exchange::swap(place, POSITION * 8, value) }.ok()
         })
     };
     ways! {
         "exchange::swap" => _ = black_box(until(swap));
         "load, store; a word a thread" => OWN.with(|word| {
             black_box(word.load(Relaxed));
-            word.store(black_box(7), Relaxed);
+            word.store(value, Relaxed);
         });
-        "swap; a word a thread" => _ = black_box(OWN.with(|word| word.swap(black_box(7), Relaxed)));
-        "swap, Relaxed; one word" => _ = black_box(ONE.swap(black_box(7), Relaxed));
-        "swap, SeqCst; one word" => _ = black_box(ONE.swap(black_box(7), SeqCst));
-        LOCK => _ = black_box(std::mem::replace(&mut *LOCKED.lock(), black_box(7)));
-        NOTHING => _ = black_box(7);
+        "swap; a word a thread" => _ = black_box(OWN.with(|word| word.swap(value, Relaxed)));
+        "swap, Relaxed; one word" => _ = black_box(ONE.swap(value, Relaxed));
+        "swap, SeqCst; one word" => _ = black_box(ONE.swap(value, SeqCst));
+        LOCK => _ = black_box(std::mem::replace(&mut *LOCKED.lock(), value));
+        NOTHING => _ = black_box(value);
     }
 }
 
