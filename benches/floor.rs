@@ -15,7 +15,7 @@
 //! | `copy_16`, `copy_64` | copy so many bytes, then store the position behind them |
 //! | `swap` | put a word in the place of what is there |
 //! | `pop` | take the first node of a list |
-//! | `fence` | wait for the sequences that have begun |
+//! | `fence`, `fence_cpu` | wait for the sequences that have begun, on all CPUs or on one's own |
 //!
 //! Criterion measures them in one thread. The summary does by one and by two, each on a CPU of its
 //! own: what a word that all share costs shows with the second; it interleaves them, and is what we
@@ -73,11 +73,6 @@ fn groups() -> [(&'static str, &'static str, Vec<Way>); 7] {
     ]
 }
 
-/// The CPU of the caller, which it is bound to, and another.
-fn fences(cpus: &[usize]) -> Vec<Way> {
-    ways::fences(&Vec::from_iter(cpus.iter().take(2).map(|&cpu| cpu as u32)))
-}
-
 fn time(way: &Way, times: u64) -> Duration {
     let start = Instant::now();
     (way.run)(times);
@@ -89,7 +84,8 @@ fn criterion_groups(criterion: &mut Criterion, cpus: &[usize]) {
         return;
     }
     let all = groups().map(|(name, _, ways)| (name, ways));
-    for (name, ways) in all.into_iter().chain([("fence", fences(cpus))]) {
+    let fences = [("fence", ways::fences()), ("fence_cpu", ways::fences_to(cpus[0] as u32))];
+    for (name, ways) in all.into_iter().chain(fences) {
         let mut group = criterion.benchmark_group(name);
         for way in ways {
             group.bench_function(way.name, |b| b.iter_custom(|n| time(&way, n)));
@@ -134,23 +130,11 @@ fn summary(options: &harness::Quick, cpus: &[usize]) {
         let m = Measured::interleaved(title, rounds, runs);
         compare(&m, &ways, ALONE);
     }
-    let ways = fences(cpus);
-    let mut runs = vec![];
-    for way in &ways {
-        let idle = move || time(way, FENCES).as_nanos() as f64 / FENCES as f64;
-        runs.push(Run::new(way.name, idle).at(IDLE));
-        if let Some(&there) = cpus.get(1) {
-            let spin = |times: u64| (0..times).for_each(|_| std::hint::spin_loop());
-            let busy = move || clock::beside(spin, there, idle);
-            runs.push(Run::new(way.name, busy).at("a busy thread on the other CPU"));
-        }
-    }
-    let m = Measured::interleaved("Waiting for sequences that have begun", rounds, runs);
-    compare(&m, &ways, IDLE);
+    fences(cpus, rounds);
 }
 
 const ALONE: &str = "1 thread";
-const IDLE: &str = "nobody else";
+const IDLE: &str = "no other thread";
 
 /// What each of two threads needs for an operation: as much as one alone, if they do not hinder
 /// each other.
@@ -159,6 +143,43 @@ fn by_two(way: &Way, cpus: &[usize]) -> f64 {
     let span = clock::together(2, cpus, warm_up, |_| (way.run)(OPERATIONS));
     span.length().as_nanos() as f64 / OPERATIONS as f64
 }
+
+/// Beside a busy thread, and in a process of one thread, where the kernel has least to do.
+fn fences(cpus: &[usize], rounds: usize) {
+    let there = cpus.get(1).copied();
+    let beside = |there: usize, work: &dyn Fn() -> f64| {
+        clock::beside(|times| (0..times).for_each(|_| std::hint::spin_loop()), there, work)
+    };
+    let each = |way: &Way| time(way, FENCES).as_nanos() as f64 / FENCES as f64;
+    let all = ways::fences();
+    let mut runs = vec![];
+    for way in &all {
+        runs.push(Run::new(way.name, move || each(way)).at(IDLE));
+        if let Some(there) = there {
+            let busy = move || beside(there, &|| each(way));
+            runs.push(Run::new(way.name, busy).at("a busy thread on another CPU"));
+        }
+    }
+    let m = Measured::interleaved("Wait for the sequences of all CPUs", rounds, runs);
+    compare(&m, &all, IDLE);
+
+    let own = ways::fences_to(cpus[0] as u32);
+    let another = there.map_or(vec![], |there| ways::fences_to(there as u32));
+    let mut runs = vec![];
+    for way in &own {
+        runs.push(Run::new(way.name, move || each(way)).at(IDLE));
+    }
+    for (ways, setting) in [(&own, BESIDE), (&another, "another, which has a busy thread")] {
+        for (way, there) in ways.iter().zip(there.into_iter().cycle()) {
+            let busy = move || beside(there, &|| each(way));
+            runs.push(Run::new(way.name, busy).at(setting));
+        }
+    }
+    let m = Measured::interleaved("Wait for the sequences of one CPU", rounds, runs);
+    compare(&m, &own, if there.is_some() { BESIDE } else { IDLE });
+}
+
+const BESIDE: &str = "one's own, beside a busy thread";
 
 /// Ours over each of the others.
 fn compare(m: &Measured, ways: &[Way], setting: &str) {

@@ -5,6 +5,8 @@
 //! one behind a lock.
 
 use crossbeam_utils::CachePadded;
+use libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED as PLAIN;
+use libc::{MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ as RSEQ, c_int};
 use parking_lot::Mutex;
 use std::hint::black_box;
 use std::ops::Range;
@@ -358,43 +360,33 @@ pub(crate) fn pops() -> Vec<Way> {
     }
 }
 
-/// Wait until no sequence commits that has begun; from the first of these CPUs.
-pub(crate) fn fences(cpus: &[u32]) -> Vec<Way> {
-    use libc::{MEMBARRIER_CMD_PRIVATE_EXPEDITED as PLAIN, c_int};
-    use libc::{MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ as RSEQ, c_long};
-    /// Aims at one CPU.
-    const ONE_CPU: c_int = 1;
-    let membarrier = |command: c_int, flags: c_int, cpu: u32| -> c_long {
-        // SAFETY: no pointers.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) }
-    };
+/// The system call, of which both fences are made: whether it is done.
+fn membarrier(command: c_int, flags: c_int, cpu: u32) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, flags, cpu) == 0 }
+}
+
+/// Wait until no sequence commits that has begun.
+pub(crate) fn fences() -> Vec<Way> {
     let mut ways = ways! {
         "fence" => fence().expect("as it is on this tier");
+        "membarrier, private expedited rseq" => assert!(membarrier(RSEQ, 0, 0));
     };
-    if let Some(&here) = cpus.first() {
-        ways.extend(ways! {
-            "fence_cpu, one's own" => fence_cpu(here).expect("as it is on this tier");
-        });
-    }
-    if let Some(&there) = cpus.get(1) {
-        ways.extend(ways! {
-            "fence_cpu, another" => fence_cpu(there).expect("as it is on this tier");
-        });
-    }
     // The library is registered for the other.
-    if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 {
+    if membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) {
         ways.extend(ways! {
-            "membarrier, private expedited" => assert_eq!(membarrier(PLAIN, 0, 0), 0);
-        });
-    }
-    ways.extend(ways! {
-        "membarrier, the same for rseq" => assert_eq!(membarrier(RSEQ, 0, 0), 0);
-    });
-    if let Some(&here) = cpus.first() {
-        ways.extend(ways! {
-            "membarrier, the same for rseq, one's own CPU" =>
-                assert_eq!(membarrier(RSEQ, ONE_CPU, here), 0);
+            "membarrier, private expedited" => assert!(membarrier(PLAIN, 0, 0));
         });
     }
     ways
+}
+
+/// The same for those of one CPU.
+pub(crate) fn fences_to(cpu: u32) -> Vec<Way> {
+    /// The flag that says that there is a CPU.
+    const CPU: c_int = 1;
+    ways! {
+        "fence_cpu" => fence_cpu(cpu).expect("as it is on this tier");
+        "membarrier, private expedited rseq, a CPU" => assert!(membarrier(RSEQ, CPU, cpu));
+    }
 }
