@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench floor               criterion's groups, then the summary
-//! cargo bench --bench floor -- summary    the summary alone, a minute
+//! cargo bench --bench floor -- summary    the summary alone, two minutes
 //! cargo bench --bench floor -- swap       criterion alone, with its own options
 //! ```
 //!
@@ -96,7 +96,7 @@ fn criterion_groups(criterion: &mut Criterion, cpus: &[usize]) {
 
 /// Rounds, and operations of one thread in one of them.
 const ROUNDS: usize = 101;
-const OPERATIONS: u64 = 50_000;
+const OPERATIONS: u64 = 100_000;
 /// The same of what takes microseconds.
 const FENCES: u64 = 200;
 
