@@ -13,8 +13,14 @@
 //! | `two_threads` | as `enter_leave`, by one and by two threads: the time the program needs for one |
 //! | `synchronize` | one grace period, idle and with a busy reader on the other CPU |
 //!
-//! liburcu stands in twice, compiled for an executable and for a shared object: it costs several
-//! times as much in the latter, where its thread-local word is behind a function.
+//! liburcu stands in with three flavours. Its "memb" does twice, compiled for an executable and for
+//! a shared object: it costs several times as much in the latter, where its thread-local word is
+//! behind a function. "bp" registers readers by itself. Readers of "qsbr" do nothing but announce
+//! a quiescent state: each 1024 reads, as in liburcu's own benchmarks, or after each read, as a
+//! server that reads once for a request would. What that asks of a program is no part of its
+//! figures: every thread that is online must announce one again and again, or grace periods do not
+//! end. Here threads are online for the 100,000 reads of a round; the busy reader of `synchronize`
+//! for 1000, so it announces one each 1000 at least.
 //!
 //! Criterion measures one implementation after the other, so on a machine that others use its
 //! ratios drift. The summary interleaves them and is what we quote.

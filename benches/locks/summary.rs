@@ -136,7 +136,8 @@ pub(crate) fn print(cpus: &[usize], options: &Options) {
                     let row = format!("{} ns{beside}, {threads} threads", section.nanos);
                     losses.push(format!("{row}: {part:.2} of {best}"));
                 }
-                if threads > 2 * cpus.len() {
+                // Oversubscribed: somebody waits for a CPU.
+                if threads > cpus.len() {
                     if let Some(spin) = its(SPIN) {
                         let claim = format!("{SPIN_LOCK} / {SPIN}, throughput, {threads} threads");
                         claims.push((claim, spinning.ratios(spin, rate)));

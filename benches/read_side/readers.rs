@@ -7,8 +7,11 @@
 use crate::clock;
 use arc_swap::ArcSwap;
 use crossbeam_epoch as epoch;
+use crossbeam_utils::sync::ShardedLock;
+use left_right::{Absorb, ReadHandle};
 use libloading::Library;
 use seize::Guard as _;
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
@@ -23,7 +26,12 @@ pub(crate) const OWN: &str = "stillpoint, own domain";
 pub(crate) const SHARED_OBJECT: &str = "stillpoint, shared object";
 pub(crate) const URCU: &str = "liburcu-memb";
 pub(crate) const URCU_SHARED_OBJECT: &str = "liburcu-memb, shared object";
+pub(crate) const URCU_BP: &str = "liburcu-bp";
+pub(crate) const URCU_QSBR: &str = "liburcu-qsbr, each 1024 reads";
+pub(crate) const URCU_QSBR_EACH: &str = "liburcu-qsbr, each read";
 pub(crate) const CROSSBEAM: &str = "crossbeam-epoch";
+pub(crate) const LEFT_RIGHT: &str = "left-right";
+pub(crate) const SHARDED: &str = "crossbeam ShardedLock";
 pub(crate) const PARKING_LOT: &str = "parking_lot RwLock";
 pub(crate) const STD: &str = "std RwLock";
 
@@ -46,7 +54,7 @@ impl Reader {
         Reader { name, rounds: Box::new(rounds), synchronize: None }
     }
 
-    fn over<W: Workload>(name: &'static str, shared: impl Protect<W>) -> Reader {
+    fn over<W: Workload>(name: &'static str, shared: impl Protect<W> + Sync + 'static) -> Reader {
         Reader::new(name, move |rounds| W::run(&shared, rounds))
     }
 
@@ -142,7 +150,7 @@ impl Workload for Chain {
 }
 
 /// A value that can be read while others might replace it.
-pub(crate) trait Protect<T>: Sync + 'static {
+pub(crate) trait Protect<T> {
     fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R;
 }
 
@@ -220,6 +228,45 @@ impl<T: Send + Sync + 'static> Protect<T> for ArcSwap<T> {
     }
 }
 
+/// What left-right has two copies of. Nobody changes it.
+#[derive(Clone)]
+struct Twice<T>(T);
+
+impl<T: Clone> Absorb<Infallible> for Twice<T> {
+    fn absorb_first(&mut self, never: &mut Infallible, _: &Twice<T>) {
+        match *never {}
+    }
+
+    fn sync_with(&mut self, first: &Twice<T>) {
+        self.clone_from(first);
+    }
+}
+
+/// A handle is one thread's.
+impl<T> Protect<T> for ReadHandle<Twice<T>> {
+    #[inline(always)]
+    fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.enter().expect("the writer is there").0)
+    }
+}
+
+/// Each call has a handle of its own, as each thread of a program would: that takes a lock once for
+/// all its rounds.
+fn of_left_right<W: Workload>(value: W) -> Reader {
+    let (writer, handle) = left_right::new_from_empty::<_, Infallible>(Twice(value));
+    // Readers find nothing once it is dropped.
+    std::mem::forget(writer);
+    let handles = handle.factory();
+    Reader::new(LEFT_RIGHT, move |rounds| W::run(&handles.handle(), rounds))
+}
+
+impl<T: Send + Sync + 'static> Protect<T> for ShardedLock<Box<T>> {
+    #[inline(always)]
+    fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&ShardedLock::read(self).expect("nobody panics"))
+    }
+}
+
 impl<T: Send + Sync + 'static> Protect<T> for parking_lot::RwLock<Box<T>> {
     #[inline(always)]
     fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
@@ -254,6 +301,8 @@ pub(crate) fn all<W: Workload>(value: W) -> Vec<Reader> {
         Reader::over(CROSSBEAM, epoch::Atomic::new(value.clone())),
         Reader::over("seize", Seize { collector: seize::Collector::new(), value: bare() }),
         Reader::over("arc-swap", ArcSwap::from_pointee(value.clone())),
+        of_left_right(value.clone()),
+        Reader::over(SHARDED, ShardedLock::new(boxed())),
         Reader::over(PARKING_LOT, parking_lot::RwLock::new(boxed())),
         Reader::over(STD, std::sync::RwLock::new(boxed())),
     ]
@@ -265,6 +314,9 @@ pub(crate) fn foreign() -> Vec<Reader> {
         (SHARED_OBJECT, shared_object()),
         (URCU, urcu()),
         (URCU_SHARED_OBJECT, urcu_shared_object()),
+        (URCU_BP, urcu_bp()),
+        (URCU_QSBR, urcu_qsbr(URCU_QSBR, peers::Qsbr::read)),
+        (URCU_QSBR_EACH, urcu_qsbr(URCU_QSBR_EACH, peers::Qsbr::read_each)),
     ];
     let loud = |(name, reader): (_, Result<_, String>)| {
         reader.inspect_err(|why| println!("SKIPPED {name}: {why}")).ok()
@@ -319,6 +371,20 @@ fn urcu_shared_object() -> Result<Reader, String> {
         // SAFETY: the thread is registered, and the table lives for ever.
         urcu.registered(|_| unsafe { read(&raw const WORDS, rounds) })
     }))
+}
+
+fn urcu_bp() -> Result<Reader, String> {
+    let bp = liburcu()?.bp();
+    let reader = Reader::new(URCU_BP, move |rounds| bp.read(&WORDS, rounds));
+    Ok(reader.with_synchronize(move || bp.synchronize()))
+}
+
+type ReadQsbr = fn(peers::Qsbr, &&[u64; 4], u64) -> u64;
+
+fn urcu_qsbr(name: &'static str, read: ReadQsbr) -> Result<Reader, String> {
+    let qsbr = liburcu()?.qsbr();
+    let reader = Reader::new(name, move |rounds| read(qsbr, &WORDS, rounds));
+    Ok(reader.with_synchronize(move || qsbr.synchronize()))
 }
 
 fn liburcu() -> Result<peers::Urcu, String> {

@@ -7,7 +7,8 @@
 use crate::claims::{Measured, Run, verdict};
 use crate::harness::Quick;
 use crate::readers::{
-    BARE, CROSSBEAM, GLOBAL, OWN, PARKING_LOT, Reader, SHARED_OBJECT, URCU, URCU_SHARED_OBJECT,
+    BARE, CROSSBEAM, GLOBAL, LEFT_RIGHT, OWN, PARKING_LOT, Reader, SHARDED, SHARED_OBJECT, URCU,
+    URCU_BP, URCU_QSBR, URCU_QSBR_EACH, URCU_SHARED_OBJECT,
 };
 use crate::record::{self, Rounds};
 use crate::{Field, readers};
@@ -31,6 +32,9 @@ pub(crate) fn print(field: &Field, options: &Quick) {
         m.claim(ours, urcu);
         m.claim(ours, CROSSBEAM);
         m.claim(ours, PARKING_LOT);
+    }
+    for other in [URCU_BP, URCU_QSBR, URCU_QSBR_EACH, LEFT_RIGHT, SHARDED] {
+        m.claim(GLOBAL, other);
     }
     m.claim(URCU, CROSSBEAM);
     m.claim(URCU, PARKING_LOT);
@@ -102,7 +106,9 @@ fn synchronize(field: &Field, there: usize, rounds: usize) {
     }
     let m = Measured::interleaved("Synchronize", rounds, runs);
     for ours in [GLOBAL, OWN] {
-        m.claim(&format!("{ours}, a busy reader"), &format!("{URCU}, a busy reader"));
+        for urcu in [URCU, URCU_BP, URCU_QSBR, URCU_QSBR_EACH] {
+            m.claim(&format!("{ours}, a busy reader"), &format!("{urcu}, a busy reader"));
+        }
     }
     for reader in field.words.iter().filter(|reader| [GLOBAL, OWN].contains(&reader.name)) {
         let Some(synchronize) = &reader.synchronize else { continue };

@@ -27,7 +27,7 @@ const fn summary(name: &'static str) -> Group {
 }
 
 /// In the order in which they are run.
-pub(crate) const ALL: [Group; 12] = [
+pub(crate) const ALL: [Group; 13] = [
     summary("read_side"),
     summary("reclaim"),
     Group { name: "resident", kind: Kind::Resident },
@@ -36,6 +36,7 @@ pub(crate) const ALL: [Group; 12] = [
     summary("cohort"),
     summary("percpu"),
     summary("snapshot"),
+    summary("floor"),
     summary("map"),
     summary("interrupt"),
     summary("memory"),

@@ -18,6 +18,17 @@ pub fn urcu() -> Option<Urcu> {
     cfg!(have_liburcu).then_some(Urcu(()))
 }
 
+/// liburcu, flavour "qsbr": reading is free, and readers announce now and then, between two reads,
+/// that they have no references: a quiescent state. Grace periods wait for one of every thread that
+/// is online; here threads are so while they read.
+#[derive(Clone, Copy, Debug)]
+pub struct Qsbr(());
+
+/// liburcu, flavour "bp": as "memb", for readers that nobody registers. Each read looks whether its
+/// thread is, through a pointer.
+#[derive(Clone, Copy, Debug)]
+pub struct Bp(());
+
 /// A declaration of the shim, and something to link against where there is none.
 macro_rules! shim {
     ($($safety:ident fn $name:ident($($arg:ident: $of:ty),*) $(-> $to:ty)?;)*) => {
@@ -63,9 +74,27 @@ shim! {
     unsafe fn peers_urcu_copy_8(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
     unsafe fn peers_urcu_copy_64(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
     unsafe fn peers_urcu_copy_256(slot: *const AtomicPtr<c_void>, rounds: u64) -> u64;
+    safe fn peers_urcu_qsbr_register();
+    safe fn peers_urcu_qsbr_unregister();
+    safe fn peers_urcu_qsbr_synchronize();
+    unsafe fn peers_urcu_qsbr_read(shared: *const *const [u64; 4], rounds: u64) -> u64;
+    unsafe fn peers_urcu_qsbr_read_each(shared: *const *const [u64; 4], rounds: u64) -> u64;
+    safe fn peers_urcu_bp_register();
+    safe fn peers_urcu_bp_synchronize();
+    unsafe fn peers_urcu_bp_read(shared: *const *const [u64; 4], rounds: u64) -> u64;
 }
 
 impl Urcu {
+    /// The flavour of the same library whose readers announce quiescent states.
+    pub fn qsbr(self) -> Qsbr {
+        Qsbr(())
+    }
+
+    /// The flavour whose readers register themselves.
+    pub fn bp(self) -> Bp {
+        Bp(())
+    }
+
     /// The shim once more, as a shared object: `peers_urcu_read` in it takes the address of a
     /// pointer to the table and the rounds, and wants the thread registered.
     pub fn shared_object(self) -> Option<&'static str> {
@@ -106,6 +135,63 @@ impl Urcu {
     pub fn count_frees(self, counter: Option<&'static AtomicU64>) {
         // SAFETY: null, or a counter that lives for ever.
         unsafe { shim::peers_urcu_count_frees(counter.map_or(ptr::null(), ptr::from_ref)) }
+    }
+}
+
+impl Qsbr {
+    /// Registers the thread, unless it is. It stays so until it ends, and offline.
+    fn register() {
+        struct Registration;
+
+        impl Drop for Registration {
+            fn drop(&mut self) {
+                shim::peers_urcu_qsbr_unregister();
+            }
+        }
+
+        thread_local! {
+            static THREAD: Registration = {
+                shim::peers_urcu_qsbr_register();
+                Registration
+            };
+        }
+        THREAD.with(|_| ());
+    }
+
+    /// `rounds` reads with one dependent load each; a quiescent state each 1024, which is how often
+    /// liburcu's own benchmarks announce one.
+    pub fn read(self, table: &&[u64; 4], rounds: u64) -> u64 {
+        Self::register();
+        // SAFETY: the thread is registered, and the table outlives the call.
+        unsafe { shim::peers_urcu_qsbr_read((&raw const *table).cast(), rounds) }
+    }
+
+    /// The same with a quiescent state after each.
+    pub fn read_each(self, table: &&[u64; 4], rounds: u64) -> u64 {
+        Self::register();
+        // SAFETY: as in `read`.
+        unsafe { shim::peers_urcu_qsbr_read_each((&raw const *table).cast(), rounds) }
+    }
+
+    /// Waits for a grace period. Registers the thread, although it need not be: with nobody
+    /// registered there is nothing to wait for.
+    pub fn synchronize(self) {
+        Self::register();
+        shim::peers_urcu_qsbr_synchronize();
+    }
+}
+
+impl Bp {
+    /// `rounds` read-side critical sections around one dependent load.
+    pub fn read(self, table: &&[u64; 4], rounds: u64) -> u64 {
+        // SAFETY: the table outlives the call.
+        unsafe { shim::peers_urcu_bp_read((&raw const *table).cast(), rounds) }
+    }
+
+    /// Waits for a grace period. Registers the thread, as [`Qsbr::synchronize`].
+    pub fn synchronize(self) {
+        shim::peers_urcu_bp_register();
+        shim::peers_urcu_bp_synchronize();
     }
 }
 

@@ -4,10 +4,7 @@
 #include <urcu.h>
 #include <stdint.h>
 #include <stdlib.h>
-
-struct table {
-	uint64_t words[4];
-};
+#include "table.h"
 
 /* What is retired: one cache line of content, and the head that call_rcu() needs. */
 struct object {

@@ -1,0 +1,6 @@
+/* What the shims' readers look at. */
+#include <stdint.h>
+
+struct table {
+	uint64_t words[4];
+};
