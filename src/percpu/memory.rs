@@ -27,6 +27,7 @@ pub(super) fn parts() -> usize {
 }
 
 /// A word of a part.
+#[inline]
 pub(super) fn word_of(first: &NonNull<u8>, part: usize, word: usize) -> &AtomicU64 {
     // SAFETY: the callers have taken such memory, and see to the numbers: within the part, an
     // aligned word, shared by atomics and, on `Rseq`, one CPU's sequences.

@@ -420,6 +420,7 @@ impl<'a> RawPart<'a> {
     /// # Examples
     ///
     /// See [`RawPerCpu::shared`].
+    #[inline]
     pub fn word(self, at: usize) -> &'a AtomicU64 {
         assert!((1..self.words).contains(&at), "word {at} of 1 to {}", self.words - 1);
         // SAFETY: parts as `made` has taken them, which live as long as 'a; the word is within.
@@ -440,6 +441,7 @@ impl<'a> RawPart<'a> {
     /// let words = stillpoint::percpu::RawPerCpu::new(6);
     /// assert_eq!(words.shared().words(2..6).len(), 4);
     /// ```
+    #[inline]
     pub fn words(self, range: Range<usize>) -> &'a [AtomicU64] {
         let Range { start, end } = range;
         let within = 1 <= start && start <= end && end <= self.words;
