@@ -15,7 +15,8 @@
 //! # Who it is
 //!
 //! By default a thread of ours, `stillpoint-rcu`, started with the first session and parked between
-//! sessions. Signals are blocked in it. Or whatever [`Reclaimer::Custom`] does with a [`Session`].
+//! sessions. Signals are blocked in it. It frees what the program's threads have retired, so its stack is
+//! no smaller than theirs mostly are. Or whatever [`Reclaimer::Custom`] does with a [`Session`].
 //! After `exit` has begun it starts no callback any more.
 
 use super::bins::{Bin, Hold};
@@ -324,10 +325,9 @@ fn call() -> bool {
 
 /// Starts our thread. False if the system gives none; then retirers go on calling.
 fn spawn(session: Session) -> bool {
-    // A new thread has its creator's mask: no handler of the program runs in ours. Where
-    // thread-locals take up such a stack, it gets one of the default size.
+    // A new thread has its creator's mask: no handler of the program runs in ours.
     let mut spawned = false;
-    masked(|| spawned = start(Some(256 << 10)) || start(None));
+    masked(|| spawned = start());
     if spawned {
         std::mem::forget(session);
     } else {
@@ -336,10 +336,15 @@ fn spawn(session: Session) -> bool {
     spawned
 }
 
-/// Starts it with a stack of this size. Not by `std::thread`: what that starts locks a table of std's when
+/// The least stack that our thread asks for, which is what std gives to its threads: their drops
+/// run here. It is address space; only what is used is memory. Where the C library gives more, as
+/// glibc does, that.
+const STACK: usize = 2 << 20;
+
+/// Starts it. Not by `std::thread`: what that starts locks a table of std's when
 /// it begins. A fork at that instant would leave the lock behind, for ever, and no thread of std's
 /// could begin in the child. Ours does not lock it, for the program's threads, and does not need it.
-fn start(stack: Option<usize>) -> bool {
+fn start() -> bool {
     // SAFETY: the attributes and the thread are live locals; the attributes are initialized before they
     // are used, and destroyed after. `main` is of the right type and takes no argument.
     unsafe {
@@ -348,10 +353,12 @@ fn start(stack: Option<usize>) -> bool {
         if libc::pthread_attr_init(&mut attributes) != 0 {
             return false;
         }
-        let sized = stack.is_none_or(|s| libc::pthread_attr_setstacksize(&mut attributes, s) == 0);
+        let mut stack = 0;
+        if libc::pthread_attr_getstacksize(&attributes, &mut stack) != 0 || stack < STACK {
+            libc::pthread_attr_setstacksize(&mut attributes, STACK);
+        }
         libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED);
-        let started =
-            sized && libc::pthread_create(&mut thread, &attributes, main, null_mut()) == 0;
+        let started = libc::pthread_create(&mut thread, &attributes, main, null_mut()) == 0;
         libc::pthread_attr_destroy(&mut attributes);
         started
     }

@@ -234,6 +234,11 @@ fn the_reclaimer_is_one_thread_that_comes_with_the_need() {
 }
 
 #[test]
+fn what_fits_other_threads_stacks_fits_the_reclaimers() {
+    in_each("the reclaimer's stack");
+}
+
+#[test]
 fn nobody_reclaims_if_nobody_shall() {
     in_each("no reclaimer");
 }

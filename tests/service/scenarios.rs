@@ -2,20 +2,22 @@
 
 use crate::awaiting::under_every_executor;
 use crate::child::DONE;
-use crate::counted::counted;
+use crate::counted::{Counted, counted};
 use crate::play::Scenarios;
 use crate::reader::{Reader, soon};
 use std::cell::Cell;
+use std::hint::black_box;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, sleep, spawn};
+use std::thread::{Builder, JoinHandle, sleep, spawn};
 use std::time::Duration;
 use stillpoint::rcu::{self, Domain, RcuCell, Reclaimer, Session};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 15] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 16] = [
     ("the reclaimer's thread", the_reclaimers_thread),
+    ("the reclaimer's stack", the_reclaimers_stack),
     ("no reclaimer", no_reclaimer),
     ("custom sessions", custom_sessions),
     ("tasks without a reclaimer", tasks_without_a_reclaimer),
@@ -82,6 +84,32 @@ fn the_reclaimers_thread() {
         let drops = garbage_of(Domain::global(), 3);
         soon("the reclaimer", || drops.load(SeqCst) == 3);
     }
+    assert_eq!(reclaimers().len(), 1);
+}
+
+/// Takes as much of a stack in every build to drop another one within.
+struct Chain(Option<Box<Chain>>);
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        black_box(&mut [0_u8; 1024]);
+        drop(self.0.take());
+    }
+}
+
+/// What fits the stacks of the program's threads does not kill the reclaimer's.
+fn the_reclaimers_stack() {
+    let (drops, new) = counted();
+    let large = new(1);
+    // On its way to the heap it is on that thread's stack, several times.
+    let retire = move || rcu::retire(([0_u8; 4 << 20], large));
+    Builder::new().stack_size(64 << 20).spawn(retire).unwrap().join().unwrap();
+    soon("a value larger than a stack", || drops.load(SeqCst) == 1);
+    // More than half a mebibyte, and less than two.
+    let chain = (0..600).fold(None, |next, _| Some(Box::new(Chain(next))));
+    let deep: (_, Counted) = (chain, new(2));
+    rcu::retire(deep);
+    soon("a drop within drops", || drops.load(SeqCst) == 2);
     assert_eq!(reclaimers().len(), 1);
 }
 
