@@ -242,8 +242,10 @@ impl Domain {
     ///
     /// # Panics
     ///
-    /// In a build with debug assertions or feature `debug-readers`: if the calling thread holds
-    /// a guard of this domain. If the kernel refuses broadcasts, as `synchronize`.
+    /// If called at the limit from a callback of this domain: that counts until it has returned, so
+    /// it would wait for itself. In a build with debug assertions or feature `debug-readers`: if the
+    /// calling thread holds a guard of this domain. If the kernel refuses broadcasts, as
+    /// `synchronize`.
     ///
     /// # Examples
     ///
@@ -263,6 +265,7 @@ impl Domain {
         forbid(engine, "throttle");
         // A limit of zero lets nothing wait; more than nothing waiting cannot be asked for.
         while engine.is_at_limit() && engine.pending().callbacks > 0 {
+            engine.forbid_in_callback("throttle");
             engine.make_room();
             if engine.is_at_limit() {
                 // What readers hold up: naps, and panics if no grace period can end.
@@ -342,10 +345,7 @@ impl Domain {
     #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
     pub fn barrier(&self) {
         let Some(engine) = self.engine_if_used() else { return };
-        assert!(
-            !engine.bins().iter().any(|bin| bin.is_held_here()),
-            "stillpoint: barrier called from a callback of the same domain would wait for itself"
-        );
+        engine.forbid_in_callback("barrier");
         forbid(engine, "barrier");
         // Once for what was queued before, once for what those callbacks queued.
         engine.flush();
@@ -354,6 +354,14 @@ impl Domain {
 }
 
 impl Engine {
+    /// Panics if the calling thread is in a callback: it would wait for itself.
+    fn forbid_in_callback(&self, what: &str) {
+        assert!(
+            !self.bins().iter().any(Bin::is_held_here),
+            "stillpoint: {what} called from a callback of the same domain would wait for itself"
+        );
+    }
+
     fn is_at_limit(&self) -> bool {
         let callbacks = self.most_callbacks.load(Ordering::Relaxed);
         let bytes = self.most_bytes.load(Ordering::Relaxed);
