@@ -6,6 +6,9 @@
 //! any. *Called*: a session was asked for, and will begin. *Running*: one looks at all domains every
 //! [`TICK`], and runs what their retirers have left alone since; it ends when it finds nothing.
 //!
+//! Whoever stores *called* or *running* has a [`Session`], which stores *idle* at its end, be that by a
+//! panic or by a drop without a run. Two sessions at once do no harm: they share the work, bin by bin.
+//!
 //! # Why nothing is forgotten
 //!
 //! A retirer queues, makes a light fence, and loads the word: if it is idle, it calls. A session that
@@ -22,6 +25,7 @@
 use super::bins::{Bin, Hold};
 use super::engine::Engine;
 use super::grace::Target;
+use super::hooks::caught;
 use super::registry;
 use crate::machine::fence::{heavy, light};
 use crate::machine::masked;
@@ -88,8 +92,9 @@ pub enum Reclaimer {
 }
 
 impl Reclaimer {
-    /// Installs it from now on. A session that is running goes on. Meant for the start of the program:
-    /// a custom function that is replaced is leaked.
+    /// Installs it from now on. A session that is running goes on; in the place of one that was asked
+    /// for and has not begun, the new reclaimer is asked for another. Meant for the start of the
+    /// program: a custom function that is replaced is leaked.
     ///
     /// # Examples
     ///
@@ -108,6 +113,11 @@ impl Reclaimer {
             }
         };
         KIND.store(kind, Ordering::Release);
+        if SESSION.load(Ordering::Relaxed) == CALLED {
+            // It may never be run: whoever has it may keep it, or have forgotten it.
+            drop(Session(()));
+            call();
+        }
     }
 }
 
@@ -123,7 +133,10 @@ impl fmt::Debug for Reclaimer {
 
 /// One spell of work for the [`Reclaimer`]: ends when no domain has callbacks or tasks waiting.
 ///
-/// Dropping it without running it is allowed; the next retirer calls again.
+/// Dropping it without running it is allowed; the next retirer calls again. As long as it is kept, and
+/// for ever if it is forgotten ([`std::mem::forget`]), nobody asks for another one: what is
+/// retired waits for retirers, `throttle`, `barrier` or the domain's drop, and tasks wait for whoever
+/// advances their grace period, until a reclaimer is [installed](Reclaimer::install) again.
 ///
 /// # Examples
 ///
@@ -155,7 +168,6 @@ impl Session {
     /// .install();
     /// ```
     pub fn run(self) {
-        std::mem::forget(self);
         SESSION.store(RUNNING, Ordering::Relaxed);
         let mut nap = TICK;
         loop {
@@ -176,11 +188,13 @@ impl Session {
                 Found::Readers => (nap * 2).clamp(TICK, LONGEST),
             };
         }
+        // The word is as it shall be: idle or another session's, or such that nobody calls any more.
+        std::mem::forget(self);
     }
 }
 
 impl Drop for Session {
-    /// It was not run: whoever retires next, or polls, calls again.
+    /// It was not run, or not to its end: whoever retires next, or polls, calls again.
     fn drop(&mut self) {
         SESSION.store(IDLE, Ordering::Release);
         // Partner: the fence in `Sleepers::put`.
@@ -378,11 +392,13 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     }
     let me = Box::into_raw(Box::new(thread::current()));
     OURS.store(me, Ordering::Release);
-    Session(()).run();
+    // Foreign code's panics are caught where it is called. Should one get here, it ends the session, not the
+    // process.
+    caught(|| Session(()).run());
     loop {
         thread::park();
         if SESSION.load(Ordering::Acquire) == CALLED {
-            Session(()).run();
+            caught(|| Session(()).run());
         }
     }
 }

@@ -247,3 +247,8 @@ fn nobody_reclaims_if_nobody_shall() {
 fn sessions_are_run_by_whoever_was_asked_to() {
     in_each("custom sessions");
 }
+
+#[test]
+fn a_session_that_is_kept_can_be_replaced() {
+    in_each("sessions that are kept");
+}

@@ -11,15 +11,19 @@ use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::thread::{Builder, JoinHandle, sleep, spawn};
 use std::time::Duration;
 use stillpoint::rcu::{self, Domain, RcuCell, Reclaimer, Session};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 16] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 19] = [
     ("the reclaimer's thread", the_reclaimers_thread),
     ("the reclaimer's stack", the_reclaimers_stack),
     ("no reclaimer", no_reclaimer),
     ("custom sessions", custom_sessions),
+    ("sessions that are kept", sessions_that_are_kept),
+    ("hooks that panic in the end", hooks_that_panic_in_the_end),
+    ("hooks that panic in the end, in sessions", hooks_that_panic_in_sessions),
     ("tasks without a reclaimer", tasks_without_a_reclaimer),
     ("tasks with custom sessions", tasks_with_custom_sessions),
     ("tasks whose sessions are dropped", tasks_whose_sessions_are_dropped),
@@ -154,6 +158,89 @@ fn custom_sessions() {
     let drops = garbage_of(Domain::global(), 10);
     rcu::barrier();
     assert_eq!((drops.load(SeqCst), reclaimers().len()), (10, 0));
+}
+
+/// Or forgotten: until another reclaimer is installed.
+fn sessions_that_are_kept() {
+    let (send, sessions) = channel::<Session>();
+    for forget in [true, false] {
+        let send = send.clone();
+        Reclaimer::Custom(Box::new(move |session| drop(send.send(session)))).install();
+        // The thread's session, if there is one, goes on until it finds nothing.
+        let session = loop {
+            drop(garbage_of(Domain::global(), 1));
+            if let Ok(session) = sessions.recv_timeout(Duration::from_millis(50)) {
+                break session;
+            }
+        };
+        let drops = garbage_of(Domain::global(), 5);
+        let mut kept = Some(session);
+        if forget {
+            std::mem::forget(kept.take());
+        }
+        sleep(Duration::from_millis(50));
+        assert_eq!(drops.load(SeqCst), 0, "there is nobody to run them");
+        Reclaimer::Thread.install();
+        soon("another reclaimer", || drops.load(SeqCst) == 5);
+        // Should it be run after all, there may be two for a while.
+        let more = garbage_of(Domain::global(), 5);
+        if let Some(session) = kept {
+            session.run();
+        }
+        soon("either of them", || more.load(SeqCst) == 5);
+    }
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("this panic is part of the test");
+    }
+}
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Drops a domain whose hooks, and the wakers that were left in it, panic when dropped, while the
+/// reclaimer knows it: so they are dropped there.
+fn hooks_that_panic_in_the_end() {
+    static OTHER: Domain = Domain::new();
+    // The children's one ends the process.
+    drop(std::panic::take_hook());
+    for _ in 0..3 {
+        let domain = Domain::new();
+        let (first, second) = (Bomb, Bomb);
+        domain.on_stall(move |_| assert_eq!(size_of_val(&first), 0));
+        domain.on_callback_panic(move |_| assert_eq!(size_of_val(&second), 0));
+        std::mem::forget(domain.read());
+        for _ in 0..2 {
+            let mut period = Box::pin(domain.grace_period());
+            let waker = Waker::from(Arc::new(Bomb));
+            assert!(period.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            std::mem::forget(period);
+        }
+        let (begun, has_begun) = channel();
+        let (end, may_end) = channel::<()>();
+        OTHER.defer(move || {
+            begun.send(()).unwrap();
+            let _ = may_end.recv();
+        });
+        has_begun.recv().unwrap();
+        // The reclaimer is in its look at all domains, this one among them.
+        drop(domain);
+        drop(end);
+        let drops = garbage_of(&OTHER, 5);
+        soon("the reclaimer goes on", || drops.load(SeqCst) == 5);
+    }
+}
+
+fn hooks_that_panic_in_sessions() {
+    Reclaimer::Custom(Box::new(|session| drop(spawn(|| session.run())))).install();
+    hooks_that_panic_in_the_end();
+    assert_eq!(reclaimers().len(), 0);
 }
 
 fn tasks_without_a_reclaimer() {
