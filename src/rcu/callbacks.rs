@@ -375,7 +375,7 @@ impl Engine {
     /// Runs what can be run without waiting for readers.
     fn make_room(&self) {
         let all = |hold: &Hold<'_>| {
-            hold.run_due_and_tell(self, u64::MAX);
+            hold.run_due_and_tell(self, |_| false);
         };
         self.drain_some(Target::NOW, Bin::try_hold, all);
     }

@@ -20,7 +20,12 @@
 //! By default a thread of ours, `stillpoint-rcu`, started with the first session and parked between
 //! sessions. Signals are blocked in it. It frees what the program's threads have retired, so its stack is
 //! no smaller than theirs mostly are. Or whatever [`Reclaimer::Custom`] does with a [`Session`].
-//! After `exit` has begun it starts no callback any more.
+//!
+//! # Exit
+//!
+//! A session looks before each callback whether `exit` has come to a handler of ours, which the first
+//! session has registered. Behind that it starts none: handlers that the program registered before,
+//! and destructors of C++, take down what callbacks may use. One that is running goes on.
 
 use super::bins::{Bin, Hold};
 use super::engine::Engine;
@@ -168,6 +173,7 @@ impl Session {
     /// .install();
     /// ```
     pub fn run(self) {
+        watch_exit();
         SESSION.store(RUNNING, Ordering::Relaxed);
         let mut nap = TICK;
         loop {
@@ -267,12 +273,11 @@ impl Engine {
 
 /// Runs what is due, until the process exits.
 fn run(engine: &Engine, hold: &Hold<'_>) {
+    // Then others hear of it.
     const AT_ONCE: u64 = 64;
-    loop {
-        if EXITING.load(Ordering::Relaxed) || hold.run_due_and_tell(engine, AT_ONCE) < AT_ONCE {
-            break;
-        }
-    }
+    // Asked before each callback: behind `exiting`, the program's own handlers take things down.
+    let enough = |ran: u64| ran == AT_ONCE || EXITING.load(Ordering::Relaxed);
+    while hold.run_due_and_tell(engine, enough) == AT_ONCE {}
 }
 
 /// Calls the reclaimer if it is idle. For whoever has just queued a callback for `engine`.
@@ -385,11 +390,6 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"stillpoint-rcu".as_ptr());
     }
-    if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: registers a function without preconditions. If there is no room, callbacks may
-        // run while the process exits.
-        unsafe { libc::atexit(exiting) };
-    }
     let me = Box::into_raw(Box::new(thread::current()));
     OURS.store(me, Ordering::Release);
     // Foreign code's panics are caught where it is called. Should one get here, it ends the session, not the
@@ -407,6 +407,14 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
 /// `Once`: a fork while the parent's reclaimer was in it would stop the child's for ever. Set before:
 /// a child of that instant goes without rather than wait for a lock of libc's that nobody frees.
 static WATCHED: AtomicBool = AtomicBool::new(false);
+
+fn watch_exit() {
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        // SAFETY: registers a function without preconditions. If there is no room, callbacks may
+        // run while the process exits.
+        unsafe { libc::atexit(exiting) };
+    }
+}
 
 extern "C" fn exiting() {
     EXITING.store(true, Ordering::Relaxed);

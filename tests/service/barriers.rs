@@ -204,6 +204,8 @@ fn a_process_exits_whatever_is_pending() {
         "exits with garbage",
         "exits from a thread",
         "exits while callbacks run",
+        "exits with callbacks left",
+        "exits with callbacks left to sessions",
         "exits under a guard",
     ] {
         in_each(scenario);

@@ -16,7 +16,7 @@ use std::thread::{Builder, JoinHandle, sleep, spawn};
 use std::time::Duration;
 use stillpoint::rcu::{self, Domain, RcuCell, Reclaimer, Session};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 19] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 21] = [
     ("the reclaimer's thread", the_reclaimers_thread),
     ("the reclaimer's stack", the_reclaimers_stack),
     ("no reclaimer", no_reclaimer),
@@ -34,6 +34,8 @@ pub(crate) const SCENARIOS: [(&str, fn()); 19] = [
     ("exits with garbage", exits_with_garbage),
     ("exits from a thread", exits_from_a_thread),
     ("exits while callbacks run", exits_while_callbacks_run),
+    ("exits with callbacks left", exits_with_callbacks_left),
+    ("exits with callbacks left to sessions", exits_with_callbacks_left_to_sessions),
     ("exits under a guard", exits_under_a_guard),
     ("retires in the main thread's destructors", retires_in_last_destructors),
 ];
@@ -383,6 +385,41 @@ fn exits_while_callbacks_run() {
     soon("the reclaimer", || BEGUN.load(SeqCst));
     println!("{DONE}");
     exit(0);
+}
+
+/// Nothing may run beside the handler of the program's own that comes behind the library's.
+fn exits_with_callbacks_left() {
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    static EXITS: AtomicBool = AtomicBool::new(false);
+    static LATE: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn finish() {
+        EXITS.store(true, SeqCst);
+        sleep(Duration::from_millis(100));
+        let late = LATE.load(SeqCst);
+        println!("{late} callbacks began while the process exited");
+        if late == 0 {
+            println!("{DONE}");
+        }
+    }
+    // SAFETY: the function may be called at any time. Before the library asks for the same.
+    unsafe { libc::atexit(finish) };
+    for _ in 0..30 {
+        rcu::defer(|| {
+            LATE.fetch_add(usize::from(EXITS.load(SeqCst)), SeqCst);
+            // This one has begun before, and goes on.
+            BEGUN.store(true, SeqCst);
+            while !EXITS.load(SeqCst) {
+                sleep(Duration::from_millis(1));
+            }
+        });
+    }
+    soon("the reclaimer", || BEGUN.load(SeqCst));
+    exit(0);
+}
+
+fn exits_with_callbacks_left_to_sessions() {
+    Reclaimer::Custom(Box::new(|session| drop(spawn(|| session.run())))).install();
+    exits_with_callbacks_left();
 }
 
 fn exits_under_a_guard() {
