@@ -15,6 +15,19 @@
 //! ends stores *idle*, makes a heavy fence for each domain, and looks once more. By the
 //! contract of the fence, either it sees what was queued, or the retirer sees *idle*.
 //!
+//! That is for domains that it finds in the list. A domain is put there, with a fence behind, before
+//! anybody can use it; the session makes a fence between *idle* and its walk along the list. So one whose
+//! walk misses a domain has stored *idle* before any retirer of that domain loads the word.
+//!
+//! # Orderings
+//!
+//! | operation | order | partner |
+//! |---|---|---|
+//! | queued, light fence, word | relaxed | idle, heavy fence, bins |
+//! | list, fence in `registry::add`, engine published | SeqCst | idle, fence in `end`, list |
+//! | waker, fence in `Sleepers::put`, word | SeqCst | idle, heavy fence, wakers |
+//! | word, called | acquire | the release of the drop of a session |
+//!
 //! # Who it is
 //!
 //! By default a thread of ours, `stillpoint-rcu`, started with the first session and parked between
@@ -239,6 +252,8 @@ fn wake_tasks() {
 /// Ends the session, unless something was queued meanwhile.
 fn end() -> bool {
     SESSION.store(IDLE, Ordering::Relaxed);
+    // Partner: the fence in `registry::add`.
+    fence(Ordering::SeqCst);
     let all = registry::all();
     for engine in &all {
         // Partners: the light fence in `call_if_idle`, the fence in `Sleepers::put`. Refused: then nothing is ever freed anyway.

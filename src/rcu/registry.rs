@@ -6,7 +6,7 @@
 
 use super::engine::Engine;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 
 static FIRST: AtomicPtr<Engine> = AtomicPtr::new(null_mut());
 static LOCKED: AtomicBool = AtomicBool::new(false);
@@ -38,10 +38,12 @@ pub(super) fn add(engine: *mut Engine) {
         unsafe { (*engine).next.store(first, Ordering::Relaxed) };
         // Release: whoever finds the engine finds it made.
         match FIRST.compare_exchange_weak(first, engine, Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => return,
+            Ok(_) => break,
             Err(now) => first = now,
         }
     }
+    // Partner: the fence in `reclaimer::end`.
+    fence(Ordering::SeqCst);
 }
 
 /// Takes an engine out of the list.
