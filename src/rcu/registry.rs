@@ -1,10 +1,13 @@
 //! The list of all engines in use, for the reclaimer and for the child of a fork.
 //!
 //! Engines are put in front by compare-and-swap, also in signal handlers. They are taken out, and
-//! the list is walked, under a lock that is held for a few instructions. At every instant the list
+//! the list is walked, under a lock that is held for a few instructions, and never while memory is
+//! asked for or given back. Who waits for it naps: its holder may want this CPU, at a lower
+//! priority. At every instant the list
 //! is whole: the child of a fork walks it without the lock, which its holder may have left behind.
 
 use super::engine::Engine;
+use crate::sync::Pace;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 
@@ -15,9 +18,10 @@ struct Lock;
 
 impl Lock {
     fn take() -> Lock {
+        let mut pace = Pace::new();
         // Acquire: partner is the release of the unlock.
         while LOCKED.swap(true, Ordering::Acquire) {
-            std::thread::yield_now();
+            pace.wait();
         }
         Lock
     }
@@ -89,13 +93,27 @@ impl Drop for Reference {
 /// All engines there are now.
 pub(super) fn all() -> Vec<Reference> {
     let mut all = Vec::with_capacity(16);
-    let _lock = Lock::take();
-    walk(|engine| {
-        // SAFETY: in the list, and the lock keeps it there.
-        unsafe { (*engine).retain() };
-        all.push(Reference(engine));
-    });
-    all
+    loop {
+        let mut left_out = 0;
+        let lock = Lock::take();
+        walk(|engine| {
+            if all.len() == all.capacity() {
+                left_out += 1;
+                return;
+            }
+            // SAFETY: in the list, and the lock keeps it there.
+            unsafe { (*engine).retain() };
+            all.push(Reference(engine));
+        });
+        drop(lock);
+        if left_out == 0 {
+            return all;
+        }
+        // Again with room for them, and for some that come meanwhile.
+        let room = 2 * (all.len() + left_out);
+        all.clear();
+        all.reserve(room);
+    }
 }
 
 fn walk(mut visit: impl FnMut(*mut Engine)) {
@@ -113,4 +131,21 @@ pub(super) fn after_fork(mut visit: impl FnMut(&Engine)) {
     LOCKED.store(false, Ordering::Relaxed);
     // SAFETY: in the list, hence alive; this is the only thread.
     walk(|engine| visit(unsafe { &*engine }));
+}
+
+#[cfg(all(test, not(stillpoint_loom)))]
+mod tests {
+    use super::*;
+    use crate::rcu::Domain;
+
+    #[test]
+    fn many_are_all_found_once() {
+        let domains: Vec<_> = (0..100).map(|_| Domain::new()).collect();
+        let engines: Vec<*const Engine> =
+            domains.iter().map(|domain| std::ptr::from_ref(domain.engine())).collect();
+        let all = all();
+        for engine in engines {
+            assert_eq!(all.iter().filter(|found| std::ptr::eq(&***found, engine)).count(), 1);
+        }
+    }
 }
