@@ -92,9 +92,9 @@ impl Domain {
     /// begun: what a callback wants from thread-locals may be gone there
     /// ([`try_with`](std::thread::LocalKey::try_with) tells).
     ///
-    /// It may also be a thread with less of a stack than the caller's; the reclaimer's own has 2 MiB
-    /// at least. What a callback has captured is moved to that stack when it is called: put what is
-    /// large into a box.
+    /// It may also be a thread with less of a stack than the caller's; the reclaimer's own has 2
+    /// MiB at least. What a callback has captured is moved to that stack when it is called: put
+    /// what is large into a box.
     ///
     /// Not for signal handlers: it allocates.
     ///
@@ -121,8 +121,8 @@ impl Domain {
     /// `kind` is one of `Deferred<T>`'s.
     unsafe fn queue<T: Send + 'static>(&self, kind: &'static Kind, what: T, extra: usize) {
         let deferred = Deferred { header: Header::new(kind), extra, what };
-        // SAFETY: a boxed `Deferred<T>` that begins with its header, whose kind it is; what is in it
-        // is `Send`.
+        // SAFETY: a boxed `Deferred<T>` that begins with its header, whose kind it is; what is in
+        // it is `Send`.
         unsafe { self.defer_raw(Box::into_raw(Box::new(deferred)).cast()) }
     }
 
@@ -243,8 +243,8 @@ impl Domain {
     /// # Panics
     ///
     /// If called at the limit from a callback of this domain: that counts until it has returned, so
-    /// it would wait for itself. In a build with debug assertions or feature `debug-readers`: if the
-    /// calling thread holds a guard of this domain. If the kernel refuses broadcasts, as
+    /// it would wait for itself. In a build with debug assertions or feature `debug-readers`: if
+    /// the calling thread holds a guard of this domain. If the kernel refuses broadcasts, as
     /// `synchronize`.
     ///
     /// # Examples

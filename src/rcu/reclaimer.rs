@@ -6,8 +6,9 @@
 //! any. *Called*: a session was asked for, and will begin. *Running*: one looks at all domains every
 //! [`TICK`], and runs what their retirers have left alone since; it ends when it finds nothing.
 //!
-//! Whoever stores *called* or *running* has a [`Session`], which stores *idle* at its end, be that by a
-//! panic or by a drop without a run. Two sessions at once do no harm: they share the work, bin by bin.
+//! Whoever stores *called* or *running* has a [`Session`], which stores *idle* at its end, be that
+//! by a panic or by a drop without a run. Two sessions at once do no harm: they share the work, bin
+//! by bin.
 //!
 //! # Why nothing is forgotten
 //!
@@ -15,9 +16,10 @@
 //! ends stores *idle*, makes a heavy fence for each domain, and looks once more. By the
 //! contract of the fence, either it sees what was queued, or the retirer sees *idle*.
 //!
-//! That is for domains that it finds in the list. A domain is put there, with a fence behind, before
-//! anybody can use it; the session makes a fence between *idle* and its walk along the list. So one whose
-//! walk misses a domain has stored *idle* before any retirer of that domain loads the word.
+//! That is for domains that it finds in the list. A domain is put there, with a fence behind,
+//! before anybody can use it; the session makes a fence between *idle* and its walk along the list.
+//! So one whose walk misses a domain has stored *idle* before any retirer of that domain loads the
+//! word.
 //!
 //! # Orderings
 //!
@@ -31,14 +33,15 @@
 //! # Who it is
 //!
 //! By default a thread of ours, `stillpoint-rcu`, started with the first session and parked between
-//! sessions. Signals are blocked in it. It frees what the program's threads have retired, so its stack is
-//! no smaller than theirs mostly are. Or whatever [`Reclaimer::Custom`] does with a [`Session`].
+//! sessions. Signals are blocked in it. It frees what the program's threads have retired, so its
+//! stack is no smaller than theirs mostly are. Or whatever [`Reclaimer::Custom`] does with a
+//! [`Session`].
 //!
 //! # Exit
 //!
-//! A session looks before each callback whether `exit` has come to a handler of ours, which the first
-//! session has registered. Behind that it starts none: handlers that the program registered before,
-//! and destructors of C++, take down what callbacks may use. One that is running goes on.
+//! A session looks before each callback whether `exit` has come to a handler of ours, which the
+//! first session has registered. Behind that it starts none: handlers that the program registered
+//! before, and destructors of C++, take down what callbacks may use. One that is running goes on.
 
 use super::bins::{Bin, Hold};
 use super::engine::Engine;
@@ -110,9 +113,9 @@ pub enum Reclaimer {
 }
 
 impl Reclaimer {
-    /// Installs it from now on. A session that is running goes on; in the place of one that was asked
-    /// for and has not begun, the new reclaimer is asked for another. Meant for the start of the
-    /// program: a custom function that is replaced is leaked.
+    /// Installs it from now on. A session that is running goes on; in the place of one that was
+    /// asked for and has not begun, the new reclaimer is asked for another. Meant for the start of
+    /// the program: a custom function that is replaced is leaked.
     ///
     /// # Examples
     ///
@@ -151,10 +154,10 @@ impl fmt::Debug for Reclaimer {
 
 /// One spell of work for the [`Reclaimer`]: ends when no domain has callbacks or tasks waiting.
 ///
-/// Dropping it without running it is allowed; the next retirer calls again. As long as it is kept, and
-/// for ever if it is forgotten ([`std::mem::forget`]), nobody asks for another one: what is
-/// retired waits for retirers, `throttle`, `barrier` or the domain's drop, and tasks wait for whoever
-/// advances their grace period, until a reclaimer is [installed](Reclaimer::install) again.
+/// Dropping it without running it is allowed; the next retirer calls again. As long as it is kept,
+/// and for ever if it is forgotten ([`std::mem::forget`]), nobody asks for another one: what is
+/// retired waits for retirers, `throttle`, `barrier` or the domain's drop, and tasks wait for
+/// whoever advances their grace period, until a reclaimer is [installed](Reclaimer::install) again.
 ///
 /// # Examples
 ///
@@ -207,7 +210,8 @@ impl Session {
                 Found::Readers => (nap * 2).clamp(TICK, LONGEST),
             };
         }
-        // The word is as it shall be: idle or another session's, or such that nobody calls any more.
+        // The word is as it shall be: idle or another session's, or such that nobody calls any
+        // more.
         std::mem::forget(self);
     }
 }
@@ -407,8 +411,8 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     }
     let me = Box::into_raw(Box::new(thread::current()));
     OURS.store(me, Ordering::Release);
-    // Foreign code's panics are caught where it is called. Should one get here, it ends the session, not the
-    // process.
+    // Foreign code's panics are caught where it is called. Should one get here, it ends the
+    // session, not the process.
     caught(|| Session(()).run());
     loop {
         thread::park();

@@ -54,8 +54,9 @@ use std::mem::ManuallyDrop;
 ///
 /// # Panics
 ///
-/// On x86-64 and aarch64 whatever puts a handle into a cell panics if the allocator gave the handle's value an
-/// address with the highest bit set: allocators that tag addresses do, as HWASan's.
+/// On x86-64 and aarch64 whatever puts a handle into a cell panics if the allocator gave the
+/// handle's value an address with the highest bit set: allocators that tag addresses do, as
+/// HWASan's.
 ///
 /// # Examples
 ///

@@ -1,6 +1,6 @@
 //! Grace periods that take long, and what is known of whom they wait for: readers, or a kernel that
-//! refuses the broadcast. Who must wait panics for the latter; who advances in passing, polls or awaits
-//! cannot tell that nobody else may broadcast, so it is reported as readers are.
+//! refuses the broadcast. Who must wait panics for the latter; who advances in passing, polls or
+//! awaits cannot tell that nobody else may broadcast, so it is reported as readers are.
 
 use super::domain::Domain;
 use super::engine::{Engine, nanos_of};
@@ -108,8 +108,8 @@ pub struct StallReport {
     /// assertions; and at most some hundreds.
     pub readers: Vec<Reader>,
     /// The number of the error with which the kernel has just refused the `membarrier` that it
-    /// granted at start-up: then it is not for readers that the grace period waits. Nothing is freed
-    /// until some thread may make that call.
+    /// granted at start-up: then it is not for readers that the grace period waits. Nothing is
+    /// freed until some thread may make that call.
     pub refused: Option<i32>,
 }
 
@@ -138,13 +138,7 @@ pub struct PhaseCount {
 }
 
 impl Engine {
-    fn report(
-        &self,
-        age: Duration,
-        number: u64,
-        report: u64,
-        refused: Option<i32>,
-    ) -> StallReport {
+    fn report(&self, age: Duration, number: u64, report: u64, refused: Option<i32>) -> StallReport {
         let sequences = self.tier() == Tier::Rseq;
         let mut counts = Vec::new();
         let mut sections = 0_u64;
@@ -209,8 +203,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the membarrier it granted at start-up ({}). A filter installed after start-up must allow \
-             membarrier, or STILLPOINT_TIER=fence be set",
+            "the membarrier it granted at start-up ({}). A filter installed after start-up must \
+             allow membarrier, or STILLPOINT_TIER=fence be set",
             io::Error::from_raw_os_error(self.0)
         )
     }

@@ -132,8 +132,8 @@ impl Domain {
     /// would wait for itself.
     ///
     /// Does not panic if the kernel refuses broadcasts to the calling thread, as
-    /// [`synchronize`](Domain::synchronize) does, since others may be allowed to send them. If nobody
-    /// is, the task waits, and that is reported as a [stall](super::StallReport::refused).
+    /// [`synchronize`](Domain::synchronize) does, since others may be allowed to send them. If
+    /// nobody is, the task waits, and that is reported as a [stall](super::StallReport::refused).
     ///
     /// # Examples
     ///

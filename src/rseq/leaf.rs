@@ -38,14 +38,12 @@
 //! # Who is turned away
 //!
 //! A thread that is not registered is not aborted by anybody. [`retain`] looks in its section: an
-//! address that only those under a guard may follow is stored as its complement, which is
-//! negative, as no program's addresses are (what an allocator has tagged in the highest bit, as
-//! HWASan does on aarch64, is not stored: that panics); so is the CPU number of a thread that is not
+//! address that only those under a guard may follow is stored as its complement, which is negative,
+//! as no program's addresses are (what an allocator has tagged in the highest bit, as HWASan does
+//! on aarch64, is not stored: that panics); so is the CPU number of a thread that is not
 //! registered; one test turns both away. [`copy`] does not look, since a test more would take a
-//! third
-//! of its time: whether the thread is registered is asked before, once in a loop, and a cell in
-//! which
-//! sequences must not read holds the address of [`nothing`], where they may.
+//! third of its time: whether the thread is registered is asked before, once in a loop, and a cell
+//! in which sequences must not read holds the address of [`nothing`], where they may.
 
 #[cfg(not(stillpoint_loom))]
 use crate::sync::AtomicPtr;
@@ -159,8 +157,8 @@ pub(crate) fn stored<T>(address: *mut T, for_sequences: bool) -> *mut T {
     }
     assert!(
         !is_closed(address),
-        "stillpoint: the allocator gave an address with a tag in its highest bit ({address:p}), which \
-         cells that are read by sequences cannot hold"
+        "stillpoint: the allocator gave an address with a tag in its highest bit ({address:p}), \
+         which cells that are read by sequences cannot hold"
     );
     if for_sequences { address } else { complement(address) }
 }

@@ -127,7 +127,8 @@ impl Place {
     /// assert!(place.is_closed());
     /// ```
     pub fn close(&self) {
-        // Without wrapping around: at 0 the next who opens would let sequences in beside the others.
+        // Without wrapping around: at 0 the next who opens would let sequences in beside the
+        // others.
         let with = |gate: u64| (gate & !(CLOSER - 1)).checked_add(CLOSER);
         // Acquire: partner is the release in `reopen`, of who had it closed before.
         if self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, with).is_err() {
@@ -291,7 +292,8 @@ mod tests {
     /// How a child ends that closes the place.
     fn status_of_closing(place: &Place) -> i32 {
         let mut status = 0;
-        // SAFETY: the child calls nothing but `close`, which takes no lock, and ends; it is waited for.
+        // SAFETY: the child calls nothing but `close`, which takes no lock, and ends; it is waited
+        // for.
         unsafe {
             match libc::fork() {
                 0 => {
