@@ -108,8 +108,8 @@ fn the_reclaimers_stack() {
     let (drops, new) = counted();
     let large = new(1);
     // On its way to the heap it is on that thread's stack, several times.
-    let retire = move || rcu::retire(([0_u8; 4 << 20], large));
-    Builder::new().stack_size(64 << 20).spawn(retire).unwrap().join().unwrap();
+    let retire = move || rcu::retire(([0_u8; 9 << 20], large));
+    Builder::new().stack_size(256 << 20).spawn(retire).unwrap().join().unwrap();
     soon("a value larger than a stack", || drops.load(SeqCst) == 1);
     // More than half a mebibyte, and less than two.
     let chain = (0..600).fold(None, |next, _| Some(Box::new(Chain(next))));
