@@ -265,7 +265,10 @@ impl Domain {
         forbid(engine, "throttle");
         // A limit of zero lets nothing wait; more than nothing waiting cannot be asked for.
         while engine.is_at_limit() && engine.pending().callbacks > 0 {
-            engine.forbid_in_callback("throttle");
+            assert!(
+                !engine.is_in_callback(),
+                "stillpoint: throttle called from a callback of the same domain would wait for itself"
+            );
             engine.make_room();
             if engine.is_at_limit() {
                 // What readers hold up: naps, and panics if no grace period can end.
@@ -345,7 +348,10 @@ impl Domain {
     #[cfg_attr(any(debug_assertions, feature = "debug-readers"), track_caller)]
     pub fn barrier(&self) {
         let Some(engine) = self.engine_if_used() else { return };
-        engine.forbid_in_callback("barrier");
+        assert!(
+            !engine.is_in_callback(),
+            "stillpoint: barrier called from a callback of the same domain would wait for itself"
+        );
         forbid(engine, "barrier");
         // Once for what was queued before, once for what those callbacks queued.
         engine.flush();
@@ -354,12 +360,9 @@ impl Domain {
 }
 
 impl Engine {
-    /// Panics if the calling thread is in a callback: it would wait for itself.
-    fn forbid_in_callback(&self, what: &str) {
-        assert!(
-            !self.bins().iter().any(Bin::is_held_here),
-            "stillpoint: {what} called from a callback of the same domain would wait for itself"
-        );
+    /// True if the calling thread is in a callback: it would wait for itself.
+    fn is_in_callback(&self) -> bool {
+        self.bins().iter().any(Bin::is_held_here)
     }
 
     fn is_at_limit(&self) -> bool {
