@@ -392,6 +392,13 @@ fn retirers_after_refusal() {
     }
 }
 
+#[test]
+fn who_cannot_wait_after_refusal() {
+    if filters_work() {
+        in_each("who cannot wait after a refusal");
+    }
+}
+
 /// These tests notice what they are there to notice.
 #[test]
 fn bad_ends_are_noticed() {

@@ -311,28 +311,34 @@ impl Hold<'_> {
         true
     }
 
-    /// Runs callbacks that are due, at most `most`; says how many.
-    pub(super) fn run_due(&self, engine: &Engine, most: u64) -> u64 {
+    /// Runs callbacks that are due, until `enough` says, of how many have run, that it is; says how
+    /// many.
+    pub(super) fn run_due(&self, engine: &Engine, enough: impl Fn(u64) -> bool) -> u64 {
         let is_due = |list| {
             let due = self.due(list);
             let due = if broken(Mutant::EarlyTake) { due.previous() } else { due };
             engine.grace.has_reached(due) || broken(Mutant::EarlyCallback)
         };
-        self.run(engine, most, is_due)
+        self.run(engine, enough, is_due)
     }
 
     /// [`run_due`](Hold::run_due) for those who do not tell what else has changed here.
-    pub(super) fn run_due_and_tell(&self, engine: &Engine, most: u64) -> u64 {
-        let ran = self.run_due(engine, most);
+    pub(super) fn run_due_and_tell(&self, engine: &Engine, enough: impl Fn(u64) -> bool) -> u64 {
+        let ran = self.run_due(engine, enough);
         if ran != 0 {
             self.tell(&engine.outstanding);
         }
         ran
     }
 
-    /// Runs callbacks of closed lists, oldest first, as long as `is_due` says so and at most
-    /// `most`; says how many.
-    fn run(&self, engine: &Engine, most: u64, is_due: impl Fn(u32) -> bool) -> u64 {
+    /// Runs callbacks of closed lists, oldest first, as long as `is_due` says so of a list, and
+    /// `enough`, asked before each, does not; says how many.
+    fn run(
+        &self,
+        engine: &Engine,
+        enough: impl Fn(u64) -> bool,
+        is_due: impl Fn(u32) -> bool,
+    ) -> u64 {
         let mut ran = 0;
         loop {
             let oldest = self.oldest();
@@ -343,7 +349,7 @@ impl Hold<'_> {
             // Relaxed: pushes came before the end of the grace period that `is_due` acquired.
             let mut header = head.load(Ordering::Relaxed);
             while !header.is_null() {
-                if ran == most {
+                if enough(ran) {
                     return ran;
                 }
                 // SAFETY: a callback of the list, which is ours alone: see the module's head.
@@ -497,7 +503,8 @@ impl Engine {
     pub(super) fn tend(&self, bin: &Bin) {
         let Some(hold) = bin.try_hold() else { return };
         // Two for each that came, and a part of what had gathered: a backlog shrinks.
-        hold.run_due(self, 2 * TEND_EVERY + bin.pending().callbacks() / 256);
+        let most = 2 * TEND_EVERY + bin.pending().callbacks() / 256;
+        hold.run_due(self, |ran| ran == most);
         if hold.is_full() {
             hold.close(self);
         }
@@ -550,7 +557,7 @@ impl Engine {
                 let due = hold.due(hold.oldest());
                 drop(hold);
                 self.grace.wait(self, due, None);
-                bin.hold().run_due_and_tell(self, u64::MAX);
+                bin.hold().run_due_and_tell(self, |_| false);
             }
         }
         if !broken(Mutant::BarrierEarly) {
@@ -558,7 +565,7 @@ impl Engine {
         }
         for bin in self.bins() {
             // Whoever ran callbacks until we get the lock has run them by now.
-            bin.hold().run_due_and_tell(self, u64::MAX);
+            bin.hold().run_due_and_tell(self, |_| false);
         }
     }
 
@@ -569,7 +576,7 @@ impl Engine {
             let mine = bin.is_held_here();
             let hold = if mine { Hold(bin) } else { bin.hold() };
             while !bin.is_empty() {
-                hold.run(self, u64::MAX, |_| true);
+                hold.run(self, |_| false, |_| true);
                 hold.close(self);
             }
             if mine {

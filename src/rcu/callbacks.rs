@@ -12,34 +12,48 @@ use std::time::{Duration, Instant};
 /// How long a throttled writer waits for readers before it looks again what can be run.
 const THROTTLE_NAP: Duration = Duration::from_millis(2);
 
-/// A closure behind its header, in one allocation.
+/// A closure, or a value, behind its header, in one allocation.
 #[repr(C)]
-struct Deferred<F> {
+struct Deferred<T> {
     header: Header,
     /// Bytes it holds besides its own.
     extra: usize,
-    call: F,
+    what: T,
 }
 
-impl<F: FnOnce()> Deferred<F> {
-    const KIND: &'static Kind = &Kind { run: Self::run, bytes: Self::bytes };
+impl<T> Deferred<T> {
+    /// To be dropped where it is: it may be larger than the stack of the thread that does.
+    const DROPPED: &'static Kind = &Kind { run: Self::free, bytes: Self::bytes };
 
     /// # Safety
     ///
-    /// `header` begins a boxed `Deferred<F>` that nobody else uses.
-    unsafe fn run(header: *mut Header) {
+    /// `header` begins a boxed `Deferred<T>` that nobody else uses.
+    unsafe fn free(header: *mut Header) {
         // SAFETY: the caller's promise.
-        let deferred = unsafe { Box::from_raw(header.cast::<Deferred<F>>()) };
-        (deferred.call)();
+        drop(unsafe { Box::from_raw(header.cast::<Deferred<T>>()) });
     }
 
     /// # Safety
     ///
-    /// `header` begins a live `Deferred<F>`.
+    /// `header` begins a live `Deferred<T>`.
     unsafe fn bytes(header: *const Header) -> usize {
         // SAFETY: the caller's promise.
-        let extra = unsafe { (*header.cast::<Deferred<F>>()).extra };
-        size_of::<Deferred<F>>().saturating_add(extra)
+        let extra = unsafe { (*header.cast::<Deferred<T>>()).extra };
+        size_of::<Deferred<T>>().saturating_add(extra)
+    }
+}
+
+impl<F: FnOnce()> Deferred<F> {
+    /// To be called, for which it is moved to the stack.
+    const CALLED: &'static Kind = &Kind { run: Self::call, bytes: Self::bytes };
+
+    /// # Safety
+    ///
+    /// `header` begins a boxed `Deferred<F>` that nobody else uses.
+    unsafe fn call(header: *mut Header) {
+        // SAFETY: the caller's promise.
+        let deferred = unsafe { Box::from_raw(header.cast::<Deferred<F>>()) };
+        (deferred.what)();
     }
 }
 
@@ -78,6 +92,10 @@ impl Domain {
     /// begun: what a callback wants from thread-locals may be gone there
     /// ([`try_with`](std::thread::LocalKey::try_with) tells).
     ///
+    /// It may also be a thread with less of a stack than the caller's; the reclaimer's own has 2
+    /// MiB at least. What a callback has captured is moved to that stack when it is called: put
+    /// what is large into a box.
+    ///
     /// Not for signal handlers: it allocates.
     ///
     /// # Examples
@@ -94,19 +112,24 @@ impl Domain {
     /// assert!(RAN.load(Ordering::Relaxed));
     /// ```
     pub fn defer<F: FnOnce() + Send + 'static>(&self, callback: F) {
-        self.defer_sized(callback, 0);
+        // SAFETY: the closure's own kind.
+        unsafe { self.queue(Deferred::<F>::CALLED, callback, 0) };
     }
 
-    fn defer_sized<F: FnOnce() + Send + 'static>(&self, call: F, extra: usize) {
-        let deferred = Deferred { header: Header::new(Deferred::<F>::KIND), extra, call };
-        // SAFETY: a boxed `Deferred<F>` that begins with its header, whose kind it is; the
-        // closure is `Send`.
+    /// # Safety
+    ///
+    /// `kind` is one of `Deferred<T>`'s.
+    unsafe fn queue<T: Send + 'static>(&self, kind: &'static Kind, what: T, extra: usize) {
+        let deferred = Deferred { header: Header::new(kind), extra, what };
+        // SAFETY: a boxed `Deferred<T>` that begins with its header, whose kind it is; what is in
+        // it is `Send`.
         unsafe { self.defer_raw(Box::into_raw(Box::new(deferred)).cast()) }
     }
 
     /// Drops `value` after a grace period: for what was just unlinked and may still be read.
     ///
-    /// As [`defer`](Domain::defer) with a closure that drops it.
+    /// As [`defer`](Domain::defer) with a closure that drops it; but it is dropped where it is, and
+    /// never moved to a stack again, whatever its size.
     ///
     /// # Examples
     ///
@@ -137,7 +160,8 @@ impl Domain {
     /// assert!(DOMAIN.pending().bytes >= 4096);
     /// ```
     pub fn retire_sized<T: Send + 'static>(&self, value: T, bytes: usize) {
-        self.defer_sized(move || drop(value), bytes);
+        // SAFETY: the value's own kind.
+        unsafe { self.queue(Deferred::<T>::DROPPED, value, bytes) };
     }
 
     /// Calls `free(pointer)` after a grace period.
@@ -218,8 +242,10 @@ impl Domain {
     ///
     /// # Panics
     ///
-    /// In a build with debug assertions or feature `debug-readers`: if the calling thread holds
-    /// a guard of this domain. If the kernel refuses broadcasts, as `synchronize`.
+    /// If called at the limit from a callback of this domain: that counts until it has returned, so
+    /// it would wait for itself. In a build with debug assertions or feature `debug-readers`: if
+    /// the calling thread holds a guard of this domain. If the kernel refuses broadcasts, as
+    /// `synchronize`.
     ///
     /// # Examples
     ///
@@ -239,6 +265,10 @@ impl Domain {
         forbid(engine, "throttle");
         // A limit of zero lets nothing wait; more than nothing waiting cannot be asked for.
         while engine.is_at_limit() && engine.pending().callbacks > 0 {
+            assert!(
+                !engine.is_in_callback(),
+                "stillpoint: throttle called from a callback of the same domain would wait for itself"
+            );
             engine.make_room();
             if engine.is_at_limit() {
                 // What readers hold up: naps, and panics if no grace period can end.
@@ -319,7 +349,7 @@ impl Domain {
     pub fn barrier(&self) {
         let Some(engine) = self.engine_if_used() else { return };
         assert!(
-            !engine.bins().iter().any(|bin| bin.is_held_here()),
+            !engine.is_in_callback(),
             "stillpoint: barrier called from a callback of the same domain would wait for itself"
         );
         forbid(engine, "barrier");
@@ -330,6 +360,11 @@ impl Domain {
 }
 
 impl Engine {
+    /// True if the calling thread is in a callback: it would wait for itself.
+    fn is_in_callback(&self) -> bool {
+        self.bins().iter().any(Bin::is_held_here)
+    }
+
     fn is_at_limit(&self) -> bool {
         let callbacks = self.most_callbacks.load(Ordering::Relaxed);
         let bytes = self.most_bytes.load(Ordering::Relaxed);
@@ -343,7 +378,7 @@ impl Engine {
     /// Runs what can be run without waiting for readers.
     fn make_room(&self) {
         let all = |hold: &Hold<'_>| {
-            hold.run_due_and_tell(self, u64::MAX);
+            hold.run_due_and_tell(self, |_| false);
         };
         self.drain_some(Target::NOW, Bin::try_hold, all);
     }

@@ -243,7 +243,22 @@ impl Domain {
     #[cold]
     #[inline(never)]
     fn make_engine(&self) -> &Engine {
+        match self.publish() {
+            Ok(engine) => {
+                self.open(engine);
+                engine
+            }
+            Err(other) => other,
+        }
+    }
+
+    /// Makes an engine, which is the domain's then; or tells that it has another one.
+    pub(super) fn publish(&self) -> Result<&Engine, &Engine> {
         let fresh = Engine::create(&self.settings);
+        // Before anybody can use it: the child of a fork must find it, and so must a session of the
+        // reclaimer that ends.
+        #[cfg(not(stillpoint_loom))]
+        super::registry::add(fresh);
         // Release: the engine comes first. Partner: the acquire in `engine_if_used`.
         let winner = self.engine.compare_exchange(
             std::ptr::null_mut(),
@@ -252,20 +267,36 @@ impl Domain {
             Ordering::Acquire,
         );
         if let Err(winner) = winner {
-            // SAFETY: made above, and nobody else has seen it.
-            unsafe { Engine::release(fresh) };
+            // SAFETY: made above; no domain has it.
+            #[cfg(not(stillpoint_loom))]
+            unsafe {
+                super::registry::give_up(fresh);
+            }
+            // SAFETY: as above, and nobody else has seen it.
+            #[cfg(stillpoint_loom)]
+            unsafe {
+                Engine::release(fresh);
+            }
             // SAFETY: the domain's engine, which lives as long as the domain.
-            return unsafe { &*winner };
+            return Err(unsafe { &*winner });
         }
         // SAFETY: as above.
-        let engine = unsafe { &*fresh };
-        // Before the gate opens: the child of a fork must find every engine that has readers.
-        #[cfg(not(stillpoint_loom))]
-        super::registry::add(fresh);
+        Ok(unsafe { &*fresh })
+    }
+
+    /// Lets readers in, by sequences too: the engine is published.
+    fn open(&self, engine: &Engine) {
         engine.open();
         // Release: readers depend on the address.
         self.gate.store(std::ptr::from_ref(engine.gate()).cast_mut(), Ordering::Release);
-        engine
+    }
+
+    /// Whether that has been done.
+    #[cfg(not(stillpoint_loom))]
+    fn is_open(&self, engine: &Engine) -> bool {
+        // Relaxed: it decides only whether to do it again.
+        let gate = self.gate.load(Ordering::Relaxed);
+        std::ptr::eq(gate, engine.gate()) && engine.gate().slots.load(Ordering::Relaxed) != 0
     }
 
     /// Begins a read-side critical section, which lasts until the guard is dropped.
@@ -358,7 +389,13 @@ impl Domain {
     #[cold]
     #[inline(never)]
     fn enter_cold(&self) -> Mark {
-        self.engine().enter()
+        let engine = self.engine();
+        // Whoever published it may never have come to this, as a thread of the parent of a fork.
+        #[cfg(not(stillpoint_loom))]
+        if engine.tier() == Tier::Rseq && !self.is_open(engine) {
+            self.open(engine);
+        }
+        engine.enter()
     }
 
     /// What *leave* does when the section did not end where it began, or not at the first attempt.
@@ -488,5 +525,27 @@ impl fmt::Debug for Domain {
             .field("grace_periods", &self.grace_periods())
             .field("pending", &self.pending())
             .finish()
+    }
+}
+
+#[cfg(all(test, not(stillpoint_loom)))]
+mod tests {
+    use super::*;
+
+    /// A fork may come before it; the child's readers do it.
+    #[test]
+    fn what_was_published_is_opened() {
+        let domain = Domain::new();
+        let engine = domain.publish().ok().unwrap();
+        assert!(!domain.is_open(engine));
+        let listed = || super::super::registry::all();
+        assert!(listed().iter().any(|found| std::ptr::eq(&**found, engine)));
+        drop(domain.read());
+        assert_eq!(domain.is_open(engine), domain.tier() == Tier::Rseq);
+        let period = domain.start_poll();
+        let guard = domain.read();
+        assert!(!domain.start_poll().is_complete());
+        drop(guard);
+        period.wait();
     }
 }

@@ -81,6 +81,8 @@ pub(super) struct Engine {
     references: AtomicUsize,
     /// The next engine in the list of all.
     pub(super) next: AtomicPtr<Engine>,
+    /// No domain has it, nor will: see [`super::registry`].
+    pub(super) given_up: atomic::AtomicBool,
 }
 
 impl Engine {
@@ -112,6 +114,7 @@ impl Engine {
             outstanding: AtomicU64::new(0),
             references: AtomicUsize::new(1),
             next: AtomicPtr::new(std::ptr::null_mut()),
+            given_up: atomic::AtomicBool::new(false),
         };
         // SAFETY: fresh memory, large enough and aligned for an engine.
         unsafe { engine.write(value) };
@@ -124,7 +127,7 @@ impl Engine {
         unsafe { &*self.gate }
     }
 
-    /// Lets readers in. Once, by whoever published the engine.
+    /// Lets readers in. Once it is published, and any number of times.
     pub(super) fn open(&self) {
         let (gate, lines) = (self.gate(), self.lines.load(Ordering::Relaxed));
         // Release: the zeroed lines come first. Partner: the readers' load of the phase, on whose

@@ -11,6 +11,8 @@
 //!   are lost to the child. No callback runs twice in one process.
 //! * The parking lot may be locked for ever: the child's waiters nap.
 //! * The reclaimer is gone: it starts again when the child retires something.
+//! * A domain's engine is in the list of all before the domain has it, so no domain is overlooked.
+//!   Whoever made it may not have opened it to sequences: the child's first reader does.
 //!
 //! Nothing happens in the parent, and nothing before the fork: so nothing can hang there. The
 //! child's handler looks at each domain in use, a cache line per CPU, and maps fresh lines where somebody

@@ -48,7 +48,7 @@
 
 use super::engine::Engine;
 use super::sleepers::Sleepers;
-use super::stall::{StallReport, Stalled};
+use super::stall::{Refusal, StallReport, Stalled};
 use super::statistics::add;
 use crate::machine::Tier;
 use crate::machine::fence::heavy;
@@ -121,8 +121,8 @@ enum Led {
     GaveUp,
     /// Readers have held it up for long: somebody should hear of it.
     Stalled(Box<StallReport>),
-    /// The kernel refused the broadcast.
-    Refused(i32),
+    /// The kernel refused the broadcast; and has for long, if there is a report.
+    Refused(i32, Option<Box<StallReport>>),
 }
 
 /// The lock of the state machine, released when dropped.
@@ -204,8 +204,9 @@ impl Grace {
         {
             let led = self.lead(engine, target, || true);
             drop(lead);
-            // A refused broadcast leaves everything pending; whoever must wait reports it.
-            if let Led::Stalled(report) = led {
+            // A refused broadcast leaves everything pending: others may be allowed to send it. If
+            // nobody is, it becomes a stall.
+            if let Led::Stalled(report) | Led::Refused(_, Some(report)) = led {
                 engine.hooks.stalled(&report);
             }
         }
@@ -243,7 +244,10 @@ impl Grace {
                 Led::Reached => {}
                 Led::GaveUp => return self.has_reached(target),
                 Led::Stalled(report) => engine.hooks.stalled(&report),
-                Led::Refused(errno) => broadcast_refused(engine.tier(), errno),
+                Led::Refused(errno, report) => {
+                    report.iter().for_each(|report| engine.hooks.stalled(report));
+                    broadcast_refused(engine.tier(), errno);
+                }
             }
         }
         true
@@ -256,14 +260,17 @@ impl Grace {
             match self.step(engine) {
                 Ok(Step::Moved) => {}
                 Ok(Step::Blocked) => {
-                    if let Some(report) = self.stalled.check(engine, self.number()) {
+                    if let Some(report) = self.stalled.check(engine, self.number(), None) {
                         return Led::Stalled(report);
                     }
                     if gives_up() {
                         return Led::GaveUp;
                     }
                 }
-                Err(errno) => return Led::Refused(errno),
+                Err(errno) => {
+                    let report = self.stalled.check(engine, self.number(), Some(errno));
+                    return Led::Refused(errno, report);
+                }
             }
         }
         Led::Reached
@@ -352,9 +359,5 @@ impl Grace {
 #[cold]
 fn broadcast_refused(tier: Tier, errno: i32) -> ! {
     // Readers rely on broadcasts by now; without one, no grace period can ever be proved.
-    panic!(
-        "stillpoint: the kernel refuses the membarrier it granted at start-up (tier {tier}): {}. \
-         A filter installed after start-up must allow membarrier, or STILLPOINT_TIER=fence be set",
-        std::io::Error::from_raw_os_error(errno)
-    );
+    panic!("stillpoint: on tier {tier} the kernel refuses {}", Refusal(errno));
 }

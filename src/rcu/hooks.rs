@@ -39,7 +39,9 @@ impl<F: ?Sized> Drop for Hook<F> {
         let hook = *self.0.get_mut();
         if !hook.is_null() {
             // SAFETY: from a box in `set`; nobody runs it any more.
-            drop(unsafe { Box::from_raw(hook) });
+            let hook = unsafe { Box::from_raw(hook) };
+            // Whoever was the last to know the domain is here, perhaps the reclaimer.
+            caught(|| drop(hook));
         }
     }
 }
@@ -102,7 +104,8 @@ impl Domain {
     /// The hook runs on the thread that waits for, or tried to advance, the grace period; that
     /// thread may be in a read-side critical section, or run a callback's drop glue next. It
     /// must not wait for grace periods of this domain. Its panics are caught. The one it
-    /// replaces is leaked: set it once, when the program starts.
+    /// replaces is leaked: set it once, when the program starts. The last one is dropped after the
+    /// domain, on the thread that drops that or on the reclaimer's; panics are caught there, too.
     ///
     /// # Examples
     ///

@@ -6,21 +6,47 @@
 //! any. *Called*: a session was asked for, and will begin. *Running*: one looks at all domains every
 //! [`TICK`], and runs what their retirers have left alone since; it ends when it finds nothing.
 //!
+//! Whoever stores *called* or *running* has a [`Session`], which stores *idle* at its end, be that
+//! by a panic or by a drop without a run. Two sessions at once do no harm: they share the work, bin
+//! by bin.
+//!
 //! # Why nothing is forgotten
 //!
 //! A retirer queues, makes a light fence, and loads the word: if it is idle, it calls. A session that
 //! ends stores *idle*, makes a heavy fence for each domain, and looks once more. By the
 //! contract of the fence, either it sees what was queued, or the retirer sees *idle*.
 //!
+//! That is for domains that it finds in the list. A domain is put there, with a fence behind,
+//! before anybody can use it; the session makes a fence between *idle* and its walk along the list.
+//! So one whose walk misses a domain has stored *idle* before any retirer of that domain loads the
+//! word.
+//!
+//! # Orderings
+//!
+//! | operation | order | partner |
+//! |---|---|---|
+//! | queued, light fence, word | relaxed | idle, heavy fence, bins |
+//! | list, fence in `registry::add`, engine published | SeqCst | idle, fence in `end`, list |
+//! | waker, fence in `Sleepers::put`, word | SeqCst | idle, heavy fence, wakers |
+//! | word, called | acquire | the release of the drop of a session |
+//!
 //! # Who it is
 //!
 //! By default a thread of ours, `stillpoint-rcu`, started with the first session and parked between
-//! sessions. Signals are blocked in it. Or whatever [`Reclaimer::Custom`] does with a [`Session`].
-//! After `exit` has begun it starts no callback any more.
+//! sessions. Signals are blocked in it. It frees what the program's threads have retired, so its
+//! stack is no smaller than theirs mostly are. Or whatever [`Reclaimer::Custom`] does with a
+//! [`Session`].
+//!
+//! # Exit
+//!
+//! A session looks before each callback whether `exit` has come to a handler of ours, which the
+//! first session has registered. Behind that it starts none: handlers that the program registered
+//! before, and destructors of C++, take down what callbacks may use. One that is running goes on.
 
 use super::bins::{Bin, Hold};
 use super::engine::Engine;
 use super::grace::Target;
+use super::hooks::caught;
 use super::registry;
 use crate::machine::fence::{heavy, light};
 use crate::machine::masked;
@@ -87,8 +113,9 @@ pub enum Reclaimer {
 }
 
 impl Reclaimer {
-    /// Installs it from now on. A session that is running goes on. Meant for the start of the program:
-    /// a custom function that is replaced is leaked.
+    /// Installs it from now on. A session that is running goes on; in the place of one that was
+    /// asked for and has not begun, the new reclaimer is asked for another. Meant for the start of
+    /// the program: a custom function that is replaced is leaked.
     ///
     /// # Examples
     ///
@@ -107,6 +134,11 @@ impl Reclaimer {
             }
         };
         KIND.store(kind, Ordering::Release);
+        if SESSION.load(Ordering::Relaxed) == CALLED {
+            // It may never be run: whoever has it may keep it, or have forgotten it.
+            drop(Session(()));
+            call();
+        }
     }
 }
 
@@ -122,7 +154,10 @@ impl fmt::Debug for Reclaimer {
 
 /// One spell of work for the [`Reclaimer`]: ends when no domain has callbacks or tasks waiting.
 ///
-/// Dropping it without running it is allowed; the next retirer calls again.
+/// Dropping it without running it is allowed; the next retirer calls again. As long as it is kept,
+/// and for ever if it is forgotten ([`std::mem::forget`]), nobody asks for another one: what is
+/// retired waits for retirers, `throttle`, `barrier` or the domain's drop, and tasks wait for
+/// whoever advances their grace period, until a reclaimer is [installed](Reclaimer::install) again.
 ///
 /// # Examples
 ///
@@ -154,7 +189,7 @@ impl Session {
     /// .install();
     /// ```
     pub fn run(self) {
-        std::mem::forget(self);
+        watch_exit();
         SESSION.store(RUNNING, Ordering::Relaxed);
         let mut nap = TICK;
         loop {
@@ -175,11 +210,14 @@ impl Session {
                 Found::Readers => (nap * 2).clamp(TICK, LONGEST),
             };
         }
+        // The word is as it shall be: idle or another session's, or such that nobody calls any
+        // more.
+        std::mem::forget(self);
     }
 }
 
 impl Drop for Session {
-    /// It was not run: whoever retires next, or polls, calls again.
+    /// It was not run, or not to its end: whoever retires next, or polls, calls again.
     fn drop(&mut self) {
         SESSION.store(IDLE, Ordering::Release);
         // Partner: the fence in `Sleepers::put`.
@@ -218,6 +256,8 @@ fn wake_tasks() {
 /// Ends the session, unless something was queued meanwhile.
 fn end() -> bool {
     SESSION.store(IDLE, Ordering::Relaxed);
+    // Partner: the fence in `registry::add`.
+    fence(Ordering::SeqCst);
     let all = registry::all();
     for engine in &all {
         // Partners: the light fence in `call_if_idle`, the fence in `Sleepers::put`. Refused: then nothing is ever freed anyway.
@@ -252,12 +292,11 @@ impl Engine {
 
 /// Runs what is due, until the process exits.
 fn run(engine: &Engine, hold: &Hold<'_>) {
+    // Then others hear of it.
     const AT_ONCE: u64 = 64;
-    loop {
-        if EXITING.load(Ordering::Relaxed) || hold.run_due_and_tell(engine, AT_ONCE) < AT_ONCE {
-            break;
-        }
-    }
+    // Asked before each callback: behind `exiting`, the program's own handlers take things down.
+    let enough = |ran: u64| ran == AT_ONCE || EXITING.load(Ordering::Relaxed);
+    while hold.run_due_and_tell(engine, enough) == AT_ONCE {}
 }
 
 /// Calls the reclaimer if it is idle. For whoever has just queued a callback for `engine`.
@@ -324,10 +363,9 @@ fn call() -> bool {
 
 /// Starts our thread. False if the system gives none; then retirers go on calling.
 fn spawn(session: Session) -> bool {
-    // A new thread has its creator's mask: no handler of the program runs in ours. Where
-    // thread-locals take up such a stack, it gets one of the default size.
+    // A new thread has its creator's mask: no handler of the program runs in ours.
     let mut spawned = false;
-    masked(|| spawned = start(Some(256 << 10)) || start(None));
+    masked(|| spawned = start());
     if spawned {
         std::mem::forget(session);
     } else {
@@ -336,10 +374,15 @@ fn spawn(session: Session) -> bool {
     spawned
 }
 
-/// Starts it with a stack of this size. Not by `std::thread`: what that starts locks a table of std's when
+/// The least stack that our thread asks for, which is what std gives to its threads: their drops
+/// run here. It is address space; only what is used is memory. Where the C library gives more, as
+/// glibc does, that.
+const STACK: usize = 2 << 20;
+
+/// Starts it. Not by `std::thread`: what that starts locks a table of std's when
 /// it begins. A fork at that instant would leave the lock behind, for ever, and no thread of std's
 /// could begin in the child. Ours does not lock it, for the program's threads, and does not need it.
-fn start(stack: Option<usize>) -> bool {
+fn start() -> bool {
     // SAFETY: the attributes and the thread are live locals; the attributes are initialized before they
     // are used, and destroyed after. `main` is of the right type and takes no argument.
     unsafe {
@@ -348,10 +391,12 @@ fn start(stack: Option<usize>) -> bool {
         if libc::pthread_attr_init(&mut attributes) != 0 {
             return false;
         }
-        let sized = stack.is_none_or(|s| libc::pthread_attr_setstacksize(&mut attributes, s) == 0);
+        let mut stack = 0;
+        if libc::pthread_attr_getstacksize(&attributes, &mut stack) != 0 || stack < STACK {
+            libc::pthread_attr_setstacksize(&mut attributes, STACK);
+        }
         libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED);
-        let started =
-            sized && libc::pthread_create(&mut thread, &attributes, main, null_mut()) == 0;
+        let started = libc::pthread_create(&mut thread, &attributes, main, null_mut()) == 0;
         libc::pthread_attr_destroy(&mut attributes);
         started
     }
@@ -364,18 +409,15 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"stillpoint-rcu".as_ptr());
     }
-    if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: registers a function without preconditions. If there is no room, callbacks may
-        // run while the process exits.
-        unsafe { libc::atexit(exiting) };
-    }
     let me = Box::into_raw(Box::new(thread::current()));
     OURS.store(me, Ordering::Release);
-    Session(()).run();
+    // Foreign code's panics are caught where it is called. Should one get here, it ends the
+    // session, not the process.
+    caught(|| Session(()).run());
     loop {
         thread::park();
         if SESSION.load(Ordering::Acquire) == CALLED {
-            Session(()).run();
+            caught(|| Session(()).run());
         }
     }
 }
@@ -384,6 +426,14 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
 /// `Once`: a fork while the parent's reclaimer was in it would stop the child's for ever. Set before:
 /// a child of that instant goes without rather than wait for a lock of libc's that nobody frees.
 static WATCHED: AtomicBool = AtomicBool::new(false);
+
+fn watch_exit() {
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        // SAFETY: registers a function without preconditions. If there is no room, callbacks may
+        // run while the process exits.
+        unsafe { libc::atexit(exiting) };
+    }
+}
 
 extern "C" fn exiting() {
     EXITING.store(true, Ordering::Relaxed);

@@ -52,6 +52,12 @@ use std::mem::ManuallyDrop;
 ///
 /// Loading from an empty one costs some nanoseconds more.
 ///
+/// # Panics
+///
+/// On x86-64 and aarch64 whatever puts a handle into a cell panics if the allocator gave the
+/// handle's value an address with the highest bit set: allocators that tag addresses do, as
+/// HWASan's.
+///
 /// # Examples
 ///
 /// ```

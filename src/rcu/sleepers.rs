@@ -129,7 +129,11 @@ impl Drop for Sleepers {
         let table = self.table.load(Ordering::Relaxed);
         if !table.is_null() {
             // SAFETY: from a box in `make`; nobody uses it any more.
-            drop(unsafe { Box::from_raw(table) });
+            let table = *unsafe { Box::from_raw(table) };
+            // Those of futures that were forgotten, one by one: each may panic.
+            for sleeper in table.into_inner().unwrap_or_else(|e| e.into_inner()).sleepers {
+                caught(|| drop(sleeper));
+            }
         }
     }
 }

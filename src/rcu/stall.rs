@@ -1,4 +1,6 @@
-//! Grace periods that take long, and what is known of whom they wait for.
+//! Grace periods that take long, and what is known of whom they wait for: readers, or a kernel that
+//! refuses the broadcast. Who must wait panics for the latter; who advances in passing, polls or
+//! awaits cannot tell that nobody else may broadcast, so it is reported as readers are.
 
 use super::domain::Domain;
 use super::engine::{Engine, nanos_of};
@@ -7,6 +9,7 @@ use super::statistics::add;
 use crate::machine::Tier;
 use crate::sync::nanos;
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -33,8 +36,13 @@ impl Stalled {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// A report, if it is time for one.
-    pub(super) fn check(&self, engine: &Engine, number: u64) -> Option<Box<StallReport>> {
+    /// A report, if it is time for one. With the number of the error, if the broadcast was refused.
+    pub(super) fn check(
+        &self,
+        engine: &Engine,
+        number: u64,
+        refused: Option<i32>,
+    ) -> Option<Box<StallReport>> {
         if cfg!(stillpoint_loom) {
             return None;
         }
@@ -48,12 +56,12 @@ impl Stalled {
         }
         self.reports.store(reports + 1, Ordering::Relaxed);
         add(&engine.counts.stalls);
-        Some(Box::new(engine.report(Duration::from_nanos(age), number, reports + 1)))
+        Some(Box::new(engine.report(Duration::from_nanos(age), number, reports + 1, refused)))
     }
 }
 
 /// A grace period that readers have been holding up for longer than the domain's
-/// [stall time](super::DomainBuilder::stall_timeout).
+/// [stall time](super::DomainBuilder::stall_timeout); or the kernel, which refuses its broadcast.
 ///
 /// It is reported once, and again each time its age has doubled, to the domain's
 /// [`on_stall`](Domain::on_stall) hook. [`Display`](fmt::Display) gives the whole report.
@@ -99,6 +107,10 @@ pub struct StallReport {
     /// The sections in progress: only with feature `debug-readers`, or in a build with debug
     /// assertions; and at most some hundreds.
     pub readers: Vec<Reader>,
+    /// The number of the error with which the kernel has just refused the `membarrier` that it
+    /// granted at start-up: then it is not for readers that the grace period waits. Nothing is
+    /// freed until some thread may make that call.
+    pub refused: Option<i32>,
 }
 
 /// What one CPU counted in one phase; part of a [`StallReport`].
@@ -126,7 +138,7 @@ pub struct PhaseCount {
 }
 
 impl Engine {
-    fn report(&self, age: Duration, number: u64, report: u64) -> StallReport {
+    fn report(&self, age: Duration, number: u64, report: u64, refused: Option<i32>) -> StallReport {
         let sequences = self.tier() == Tier::Rseq;
         let mut counts = Vec::new();
         let mut sections = 0_u64;
@@ -151,6 +163,7 @@ impl Engine {
             phase: self.current_phase(),
             counts,
             readers: readers::of(self),
+            refused,
         }
     }
 }
@@ -160,13 +173,15 @@ impl fmt::Display for StallReport {
         let name = if self.domain.is_empty() { "an unnamed domain" } else { self.domain };
         write!(
             f,
-            "stillpoint: grace period {} of {name} is held up for {:.3?} by read-side critical \
-             sections: {} in progress, phase {}",
+            "stillpoint: grace period {} of {name} is held up for {:.3?} by ",
             self.grace_periods + 1,
             self.age,
-            self.sections,
-            self.phase,
         )?;
+        match self.refused {
+            None => f.write_str("read-side critical sections")?,
+            Some(errno) => write!(f, "the kernel, which refuses {}", Refusal(errno))?,
+        }
+        write!(f, ": {} in progress, phase {}", self.sections, self.phase)?;
         for count in &self.counts {
             match count.cpu {
                 Some(cpu) => write!(f, "; CPU {cpu}")?,
@@ -178,6 +193,20 @@ impl fmt::Display for StallReport {
             write!(f, "; {reader}")?;
         }
         Ok(())
+    }
+}
+
+/// What is to be said of a broadcast that was refused with this error.
+pub(super) struct Refusal(pub(super) i32);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the membarrier it granted at start-up ({}). A filter installed after start-up must \
+             allow membarrier, or STILLPOINT_TIER=fence be set",
+            io::Error::from_raw_os_error(self.0)
+        )
     }
 }
 

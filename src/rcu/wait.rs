@@ -131,6 +131,10 @@ impl Domain {
     /// May be dropped at any time. Do not hold a guard of the domain across the `.await`: the task
     /// would wait for itself.
     ///
+    /// Does not panic if the kernel refuses broadcasts to the calling thread, as
+    /// [`synchronize`](Domain::synchronize) does, since others may be allowed to send them. If
+    /// nobody is, the task waits, and that is reported as a [stall](super::StallReport::refused).
+    ///
     /// # Examples
     ///
     /// ```
@@ -180,6 +184,9 @@ impl<'d> GracePeriod<'d> {
     /// Never blocks. Advances the grace period as far as that goes without waiting, which may
     /// cost a broadcast: no other thread is needed to complete it. What
     /// [`synchronize`](Domain::synchronize) orders on return, this does when it returns true.
+    ///
+    /// If the kernel refuses the broadcast, this returns false, until some thread has sent it; that
+    /// is reported as a [stall](super::StallReport::refused).
     ///
     /// # Examples
     ///

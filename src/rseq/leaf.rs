@@ -38,13 +38,12 @@
 //! # Who is turned away
 //!
 //! A thread that is not registered is not aborted by anybody. [`retain`] looks in its section: an
-//! address that only those under a guard may follow is stored as its complement, which is
-//! negative, as no program's addresses are; so is the CPU number of a thread that is not
+//! address that only those under a guard may follow is stored as its complement, which is negative,
+//! as no program's addresses are (what an allocator has tagged in the highest bit, as HWASan does
+//! on aarch64, is not stored: that panics); so is the CPU number of a thread that is not
 //! registered; one test turns both away. [`copy`] does not look, since a test more would take a
-//! third
-//! of its time: whether the thread is registered is asked before, once in a loop, and a cell in
-//! which
-//! sequences must not read holds the address of [`nothing`], where they may.
+//! third of its time: whether the thread is registered is asked before, once in a loop, and a cell
+//! in which sequences must not read holds the address of [`nothing`], where they may.
 
 #[cfg(not(stillpoint_loom))]
 use crate::sync::AtomicPtr;
@@ -154,12 +153,21 @@ pub(crate) fn opened<T>(address: *mut T) -> *mut T {
 }
 
 /// The address as a cell holds it, for sequences or not.
+///
+/// # Panics
+///
+/// Where there are sequences, if the address is negative: it would be taken for closed, and its
+/// complement for open.
 pub(crate) fn stored<T>(address: *mut T, for_sequences: bool) -> *mut T {
-    if for_sequences && cfg!(any(stillpoint_sections, stillpoint_loom)) {
-        address
-    } else {
-        complement(address)
+    if !cfg!(any(stillpoint_sections, stillpoint_loom)) {
+        return complement(address);
     }
+    assert!(
+        !is_closed(address),
+        "stillpoint: the allocator gave an address with a tag in its highest bit ({address:p}), \
+         which cells that are read by sequences cannot hold"
+    );
+    if for_sequences { address } else { complement(address) }
 }
 
 #[cfg(not(stillpoint_loom))]
@@ -514,5 +522,36 @@ mod absent {
     #[inline(always)]
     pub unsafe fn retain<T>(_: &AtomicPtr<T>) -> Option<NonNull<T>> {
         None
+    }
+}
+
+#[cfg(all(test, not(stillpoint_loom)))]
+mod tests {
+    use super::*;
+    use std::ptr::without_provenance_mut;
+
+    #[test]
+    fn addresses_come_back() {
+        for address in [16, 0x7fff_fff0, usize::MAX / 2 - 15].map(without_provenance_mut::<u8>) {
+            for for_sequences in [false, true] {
+                let stored = stored(address, for_sequences);
+                assert_eq!(opened(stored), address);
+                let closed = !for_sequences || !cfg!(stillpoint_sections);
+                assert_eq!(is_closed(stored), closed, "{address:p}");
+            }
+        }
+    }
+
+    /// Or are refused.
+    #[test]
+    fn tagged_addresses_do_not_become_others() {
+        for tag in [0x80, 0xa5, 0xff] {
+            let address = without_provenance_mut::<u8>(0x1000 | tag << (usize::BITS - 8));
+            for for_sequences in [false, true] {
+                let back = std::panic::catch_unwind(|| opened(stored(address, for_sequences)));
+                assert_eq!(back.is_err(), cfg!(stillpoint_sections), "{address:p}");
+                assert!(back.is_err() || back.is_ok_and(|back| back == address));
+            }
+        }
     }
 }

@@ -124,6 +124,8 @@ impl Place {
     /// it is [opened again](Place::reopen) none changes a part, but for those that were under way on a
     /// kernel that may lose an abort (before Linux 6.18).
     ///
+    /// Aborts the process if 2^32 - 1 keep it closed already: somebody closes it in a loop.
+    ///
     /// # Examples
     ///
     /// ```
@@ -132,9 +134,13 @@ impl Place {
     /// assert!(place.is_closed());
     /// ```
     pub fn close(&self) {
-        let with = |gate: u64| Some((gate & !(CLOSER - 1)) + CLOSER);
+        // Without wrapping around: at 0 the next who opens would let sequences in beside the
+        // others.
+        let with = |gate: u64| (gate & !(CLOSER - 1)).checked_add(CLOSER);
         // Acquire: partner is the release in `reopen`, of who had it closed before.
-        let _ = self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, with);
+        if self.gate.fetch_update(Ordering::Acquire, Ordering::Relaxed, with).is_err() {
+            std::process::abort();
+        }
     }
 
     /// Takes one [`close`](Place::close) back. The last who does opens the place.
@@ -283,5 +289,42 @@ mod absent {
     #[inline(always)]
     pub unsafe fn add(_: &Place, _: usize, _: u64) -> bool {
         false
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(stillpoint_loom)))]
+mod tests {
+    use super::*;
+
+    /// How a child ends that closes the place.
+    fn status_of_closing(place: &Place) -> i32 {
+        let mut status = 0;
+        // SAFETY: the child calls nothing but `close`, which takes no lock, and ends; it is waited
+        // for.
+        unsafe {
+            match libc::fork() {
+                0 => {
+                    place.close();
+                    libc::_exit(0);
+                }
+                child => assert_eq!(libc::waitpid(child, &mut status, 0), child),
+            }
+        }
+        status
+    }
+
+    #[test]
+    fn closers_do_not_wrap_around() {
+        let place = Place::new();
+        // One more is the last that fits.
+        place.gate.store((u64::from(u32::MAX) - 1) * CLOSER, Ordering::Relaxed);
+        assert_eq!(status_of_closing(&place), 0);
+        place.close();
+        let status = status_of_closing(&place);
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT, "{status}");
+        assert!(place.is_closed() && place.bound() == 0);
+        // SAFETY: closed above, and open to nobody.
+        unsafe { place.reopen(0) };
+        assert!(place.is_closed() && !place.is_unopened());
     }
 }

@@ -3,14 +3,14 @@
 use crate::counted::counted;
 use crate::play::in_each;
 use crate::reader::soon;
-use crate::tiers::on_every_tier;
+use crate::tiers::{on_every_tier, on_every_tier_with};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::thread::{scope, sleep, spawn};
 use std::time::Duration;
 use stillpoint::Tier;
-use stillpoint::rcu::Domain;
+use stillpoint::rcu::{Domain, DomainBuilder};
 
 #[test]
 fn a_barrier_covers_what_other_threads_have_queued() {
@@ -114,21 +114,44 @@ fn barriers_may_be_concurrent() {
     });
 }
 
+/// Asserts that a callback that waits in this manner panics, and is told why.
+fn panics_in_a_callback(domain: &'static Domain, what: &str, wait: fn(&Domain)) {
+    let message = Arc::new(std::sync::Mutex::new(String::new()));
+    let heard = message.clone();
+    domain.on_callback_panic(move |payload| {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or(payload.downcast_ref::<String>().map(|text| text.as_str()));
+        *heard.lock().unwrap() = text.unwrap_or("no text").to_owned();
+    });
+    domain.defer(move || wait(domain));
+    domain.barrier();
+    assert_eq!(domain.statistics().callback_panics, 1);
+    let message = message.lock().unwrap();
+    let expected = format!("{what} called from a callback of the same domain");
+    assert!(message.contains(&expected), "{message}");
+}
+
 #[test]
 fn a_barrier_in_a_callback_panics_there() {
-    on_every_tier(|domain| {
-        let message = Arc::new(std::sync::Mutex::new(String::new()));
-        let heard = message.clone();
-        domain.on_callback_panic(move |payload| {
-            let text = payload.downcast_ref::<&str>().copied();
-            let text = text.or(payload.downcast_ref::<String>().map(|text| text.as_str()));
-            *heard.lock().unwrap() = text.unwrap_or("no text").to_owned();
+    on_every_tier(|domain| panics_in_a_callback(domain, "barrier", Domain::barrier));
+}
+
+/// The callback that asks counts until it has returned.
+#[test]
+fn throttle_in_a_callback_panics_there() {
+    let limit = |limit| {
+        let settings = move |builder: DomainBuilder| builder.limit(limit);
+        on_every_tier_with(settings, |domain| {
+            panics_in_a_callback(domain, "throttle", Domain::throttle);
         });
-        domain.defer(|| domain.barrier());
+    };
+    limit(1);
+    limit(0);
+    // Below the limit there is nothing to wait for.
+    on_every_tier(|domain| {
+        domain.defer(|| domain.throttle());
         domain.barrier();
-        assert_eq!(domain.statistics().callback_panics, 1);
-        let message = message.lock().unwrap();
-        assert!(message.contains("barrier called from a callback of the same domain"), "{message}");
+        assert_eq!(domain.statistics().callback_panics, 0);
     });
 }
 
@@ -181,6 +204,8 @@ fn a_process_exits_whatever_is_pending() {
         "exits with garbage",
         "exits from a thread",
         "exits while callbacks run",
+        "exits with callbacks left",
+        "exits with callbacks left to sessions",
         "exits under a guard",
     ] {
         in_each(scenario);

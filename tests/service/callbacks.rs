@@ -234,6 +234,11 @@ fn the_reclaimer_is_one_thread_that_comes_with_the_need() {
 }
 
 #[test]
+fn what_fits_other_threads_stacks_fits_the_reclaimers() {
+    in_each("the reclaimer's stack");
+}
+
+#[test]
 fn nobody_reclaims_if_nobody_shall() {
     in_each("no reclaimer");
 }
@@ -241,4 +246,9 @@ fn nobody_reclaims_if_nobody_shall() {
 #[test]
 fn sessions_are_run_by_whoever_was_asked_to() {
     in_each("custom sessions");
+}
+
+#[test]
+fn a_session_that_is_kept_can_be_replaced() {
+    in_each("sessions that are kept");
 }

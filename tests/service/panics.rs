@@ -1,6 +1,7 @@
 //! Callbacks that panic.
 
 use crate::counted::counted;
+use crate::play::in_each;
 use crate::reader::soon;
 use crate::tiers::on_every_tier;
 use std::panic::panic_any;
@@ -80,6 +81,12 @@ fn neither_hooks_nor_payloads_that_panic_stop_the_rest() {
         all_run(domain);
         assert_eq!(domain.statistics().callback_panics, 33);
     });
+}
+
+#[test]
+fn what_is_left_in_a_domain_may_panic_in_the_end() {
+    in_each("hooks that panic in the end");
+    in_each("hooks that panic in the end, in sessions");
 }
 
 /// Hooks are kept while they may run: no longer than the domain, but for a pass of the reclaimer

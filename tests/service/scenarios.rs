@@ -2,22 +2,28 @@
 
 use crate::awaiting::under_every_executor;
 use crate::child::DONE;
-use crate::counted::counted;
+use crate::counted::{Counted, counted};
 use crate::play::Scenarios;
 use crate::reader::{Reader, soon};
 use std::cell::Cell;
+use std::hint::black_box;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, sleep, spawn};
+use std::task::{Context, Wake, Waker};
+use std::thread::{Builder, JoinHandle, sleep, spawn};
 use std::time::Duration;
 use stillpoint::rcu::{self, Domain, RcuCell, Reclaimer, Session};
 
-pub(crate) const SCENARIOS: [(&str, fn()); 15] = [
+pub(crate) const SCENARIOS: [(&str, fn()); 21] = [
     ("the reclaimer's thread", the_reclaimers_thread),
+    ("the reclaimer's stack", the_reclaimers_stack),
     ("no reclaimer", no_reclaimer),
     ("custom sessions", custom_sessions),
+    ("sessions that are kept", sessions_that_are_kept),
+    ("hooks that panic in the end", hooks_that_panic_in_the_end),
+    ("hooks that panic in the end, in sessions", hooks_that_panic_in_sessions),
     ("tasks without a reclaimer", tasks_without_a_reclaimer),
     ("tasks with custom sessions", tasks_with_custom_sessions),
     ("tasks whose sessions are dropped", tasks_whose_sessions_are_dropped),
@@ -28,6 +34,8 @@ pub(crate) const SCENARIOS: [(&str, fn()); 15] = [
     ("exits with garbage", exits_with_garbage),
     ("exits from a thread", exits_from_a_thread),
     ("exits while callbacks run", exits_while_callbacks_run),
+    ("exits with callbacks left", exits_with_callbacks_left),
+    ("exits with callbacks left to sessions", exits_with_callbacks_left_to_sessions),
     ("exits under a guard", exits_under_a_guard),
     ("retires in the main thread's destructors", retires_in_last_destructors),
 ];
@@ -85,6 +93,32 @@ fn the_reclaimers_thread() {
     assert_eq!(reclaimers().len(), 1);
 }
 
+/// Takes as much of a stack in every build to drop another one within.
+struct Chain(Option<Box<Chain>>);
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        black_box(&mut [0_u8; 1024]);
+        drop(self.0.take());
+    }
+}
+
+/// What fits the stacks of the program's threads does not kill the reclaimer's.
+fn the_reclaimers_stack() {
+    let (drops, new) = counted();
+    let large = new(1);
+    // On its way to the heap it is on that thread's stack, several times.
+    let retire = move || rcu::retire(([0_u8; 9 << 20], large));
+    Builder::new().stack_size(256 << 20).spawn(retire).unwrap().join().unwrap();
+    soon("a value larger than a stack", || drops.load(SeqCst) == 1);
+    // More than half a mebibyte, and less than two.
+    let chain = (0..600).fold(None, |next, _| Some(Box::new(Chain(next))));
+    let deep: (_, Counted) = (chain, new(2));
+    rcu::retire(deep);
+    soon("a drop within drops", || drops.load(SeqCst) == 2);
+    assert_eq!(reclaimers().len(), 1);
+}
+
 fn no_reclaimer() {
     Reclaimer::Disabled.install();
     let drops = garbage_of(Domain::global(), 5);
@@ -126,6 +160,89 @@ fn custom_sessions() {
     let drops = garbage_of(Domain::global(), 10);
     rcu::barrier();
     assert_eq!((drops.load(SeqCst), reclaimers().len()), (10, 0));
+}
+
+/// Or forgotten: until another reclaimer is installed.
+fn sessions_that_are_kept() {
+    let (send, sessions) = channel::<Session>();
+    for forget in [true, false] {
+        let send = send.clone();
+        Reclaimer::Custom(Box::new(move |session| drop(send.send(session)))).install();
+        // The thread's session, if there is one, goes on until it finds nothing.
+        let session = loop {
+            drop(garbage_of(Domain::global(), 1));
+            if let Ok(session) = sessions.recv_timeout(Duration::from_millis(50)) {
+                break session;
+            }
+        };
+        let drops = garbage_of(Domain::global(), 5);
+        let mut kept = Some(session);
+        if forget {
+            std::mem::forget(kept.take());
+        }
+        sleep(Duration::from_millis(50));
+        assert_eq!(drops.load(SeqCst), 0, "there is nobody to run them");
+        Reclaimer::Thread.install();
+        soon("another reclaimer", || drops.load(SeqCst) == 5);
+        // Should it be run after all, there may be two for a while.
+        let more = garbage_of(Domain::global(), 5);
+        if let Some(session) = kept {
+            session.run();
+        }
+        soon("either of them", || more.load(SeqCst) == 5);
+    }
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("this panic is part of the test");
+    }
+}
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Drops a domain whose hooks, and the wakers that were left in it, panic when dropped, while the
+/// reclaimer knows it: so they are dropped there.
+fn hooks_that_panic_in_the_end() {
+    static OTHER: Domain = Domain::new();
+    // The children's one ends the process.
+    drop(std::panic::take_hook());
+    for _ in 0..3 {
+        let domain = Domain::new();
+        let (first, second) = (Bomb, Bomb);
+        domain.on_stall(move |_| assert_eq!(size_of_val(&first), 0));
+        domain.on_callback_panic(move |_| assert_eq!(size_of_val(&second), 0));
+        std::mem::forget(domain.read());
+        for _ in 0..2 {
+            let mut period = Box::pin(domain.grace_period());
+            let waker = Waker::from(Arc::new(Bomb));
+            assert!(period.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            std::mem::forget(period);
+        }
+        let (begun, has_begun) = channel();
+        let (end, may_end) = channel::<()>();
+        OTHER.defer(move || {
+            begun.send(()).unwrap();
+            let _ = may_end.recv();
+        });
+        has_begun.recv().unwrap();
+        // The reclaimer is in its look at all domains, this one among them.
+        drop(domain);
+        drop(end);
+        let drops = garbage_of(&OTHER, 5);
+        soon("the reclaimer goes on", || drops.load(SeqCst) == 5);
+    }
+}
+
+fn hooks_that_panic_in_sessions() {
+    Reclaimer::Custom(Box::new(|session| drop(spawn(|| session.run())))).install();
+    hooks_that_panic_in_the_end();
+    assert_eq!(reclaimers().len(), 0);
 }
 
 fn tasks_without_a_reclaimer() {
@@ -268,6 +385,41 @@ fn exits_while_callbacks_run() {
     soon("the reclaimer", || BEGUN.load(SeqCst));
     println!("{DONE}");
     exit(0);
+}
+
+/// Nothing may run beside the handler of the program's own that comes behind the library's.
+fn exits_with_callbacks_left() {
+    static BEGUN: AtomicBool = AtomicBool::new(false);
+    static EXITS: AtomicBool = AtomicBool::new(false);
+    static LATE: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn finish() {
+        EXITS.store(true, SeqCst);
+        sleep(Duration::from_millis(100));
+        let late = LATE.load(SeqCst);
+        println!("{late} callbacks began while the process exited");
+        if late == 0 {
+            println!("{DONE}");
+        }
+    }
+    // SAFETY: the function may be called at any time. Before the library asks for the same.
+    unsafe { libc::atexit(finish) };
+    for _ in 0..30 {
+        rcu::defer(|| {
+            LATE.fetch_add(usize::from(EXITS.load(SeqCst)), SeqCst);
+            // This one has begun before, and goes on.
+            BEGUN.store(true, SeqCst);
+            while !EXITS.load(SeqCst) {
+                sleep(Duration::from_millis(1));
+            }
+        });
+    }
+    soon("the reclaimer", || BEGUN.load(SeqCst));
+    exit(0);
+}
+
+fn exits_with_callbacks_left_to_sessions() {
+    Reclaimer::Custom(Box::new(|session| drop(spawn(|| session.run())))).install();
+    exits_with_callbacks_left();
 }
 
 fn exits_under_a_guard() {

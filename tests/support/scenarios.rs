@@ -14,8 +14,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, take_hook};
 use std::process::Command;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{OnceLock, mpsc};
+use std::task::{Context, Waker};
 use std::thread::scope;
-use stillpoint::rcu::{self, Domain, RcuCell, SendGuard};
+use std::time::{Duration, Instant};
+use stillpoint::rcu::{self, Domain, RcuCell, SendGuard, StallReport};
 use stillpoint::rseq::area::{Registrar, ensure_registered, thread_area};
 use stillpoint::rseq::reader::{self, Gate, Line, Mark};
 use stillpoint::rseq::syscall::{self, Call};
@@ -36,6 +38,7 @@ const SCENARIOS: [(&str, fn()); 18] = [
     ("many domains", many_domains),
     ("late refusal", late_refusal),
     ("retirers after a refusal", retirers_after_refusal),
+    ("who cannot wait after a refusal", who_cannot_wait_after_refusal),
     ("reads freed memory", reads_freed_memory),
     ("waits for itself", waits_for_itself),
     ("panics", || panic!("as it should")),
@@ -459,6 +462,48 @@ fn retirers_after_refusal() {
     elsewhere(|| (0..20_000).for_each(|_| rcu::defer(|| {})));
     let pending = Domain::global().pending().callbacks;
     assert!(pending < 10_000, "{pending} of 20000 callbacks are pending");
+}
+
+/// Whoever polls, awaits or retires hears of a refusal by a report.
+fn who_cannot_wait_after_refusal() {
+    static DOMAIN: Domain = Domain::builder().stall_timeout(Duration::from_millis(5)).build();
+    let (heard, reports) = mpsc::channel();
+    DOMAIN.on_stall(move |report| drop(heard.send(report.clone())));
+    let elsewhere = refuse_late();
+    if DOMAIN.tier() == Tier::Fence {
+        return;
+    }
+    let patience = Duration::from_secs(30);
+    let expect_report = |what: &str, report: Option<StallReport>| {
+        let report = report.unwrap_or_else(|| panic!("no report to who {what}"));
+        assert_eq!((report.refused, report.sections), (Some(libc::EPERM), 0), "{report}");
+        let text = report.to_string();
+        assert!(text.contains("by the kernel, which refuses the membarrier"), "{what}: {text}");
+    };
+    // The reclaimer is this thread's: the filter is on it, too. Each time reports have begun anew.
+    let period = DOMAIN.start_poll();
+    let begun = Instant::now();
+    let polled = std::iter::repeat_with(|| {
+        assert!(!period.is_complete() && begun.elapsed() < patience);
+        std::thread::sleep(Duration::from_millis(1));
+        reports.try_recv().ok()
+    });
+    expect_report("polls", polled.flatten().next());
+    elsewhere(|| DOMAIN.synchronize());
+    assert!(period.is_complete());
+    let mut period = Box::pin(DOMAIN.grace_period());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(period.as_mut().poll(&mut context).is_pending());
+    reports.try_iter().for_each(drop);
+    expect_report("awaits", reports.recv_timeout(patience).ok());
+    elsewhere(|| DOMAIN.synchronize());
+    assert!(period.as_mut().poll(&mut context).is_ready());
+    reports.try_iter().for_each(drop);
+    DOMAIN.retire(1);
+    expect_report("retires", reports.recv_timeout(patience).ok());
+    assert_refused(|| DOMAIN.barrier());
+    elsewhere(|| DOMAIN.barrier());
+    assert_eq!(DOMAIN.pending().callbacks, 0);
 }
 
 /// What valgrind is there for.

@@ -18,6 +18,10 @@ use std::fmt;
 /// the old value is given back after two grace periods, so a value that nobody has a handle
 /// to is dropped then, on whatever thread comes to it.
 ///
+/// # Panics
+///
+/// As [`SharedOption`], with allocators that tag addresses.
+///
 /// # Coming from `arc_swap`
 ///
 /// The names are the same, `Arc` is [`Handle`], and both kinds of load give one. `ArcSwapOption` is
