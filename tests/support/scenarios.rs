@@ -23,7 +23,7 @@ use stillpoint::rseq::reader::{self, Gate, Line, Mark};
 use stillpoint::rseq::syscall::{self, Call};
 use stillpoint::{Tier, machine};
 
-const SCENARIOS: [(&str, fn()); 18] = [
+const SCENARIOS: [(&str, fn()); 19] = [
     ("nothing", || {}),
     ("workload", workload::run),
     ("one thread refused", one_thread_refused),
