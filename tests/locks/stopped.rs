@@ -123,7 +123,9 @@ fn parent() {
         detach(holder);
         println!("{WAITERS} waiters, {HELD:?}: charged {charged:?}");
         assert_eq!(turned, 0, "the holder ran meanwhile");
-        assert!(charged < HELD / 4, "waiters spin: {charged:?}");
+        // Much more than threads are charged that sleep; less than one that spins gets of a CPU that
+        // others want, too.
+        assert!(charged < HELD / 50, "waiters spin: {charged:?}");
     }
     assert!(child.wait().unwrap().success());
 }
