@@ -6,6 +6,9 @@
 
 #[path = "support/cpus.rs"]
 mod cpus;
+#[path = "support/ptrace.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod ptrace;
 #[path = "support/mutex_stress.rs"]
 mod stress;
 #[path = "support/tiers.rs"]
@@ -14,16 +17,30 @@ mod tiers;
 
 #[path = "locks/alone.rs"]
 mod alone;
+#[path = "locks/stopped.rs"]
+mod stopped;
 #[path = "locks/together.rs"]
 mod together;
 #[path = "locks/waiting.rs"]
 mod waiting;
 
-use stillpoint::lock::{RawMutex, RawSpinLock};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use stillpoint::lock::{ByNode, Cohorts, RawCohortMutex, RawMutex, RawSpinLock};
 pub(crate) use stress::Raw;
 
-/// A lock of either kind, around something.
+/// A lock of any kind, around something.
 pub(crate) type Lock<R, T> = stillpoint::lock::lock_api::Mutex<R, T>;
+
+/// Three cohorts, of which each thread has one: several also where there is one memory node.
+pub(crate) struct ByThread;
+
+impl Cohorts for ByThread {
+    fn cohort() -> u32 {
+        static THREADS: AtomicU32 = AtomicU32::new(0);
+        std::thread_local!(static THREAD: u32 = THREADS.fetch_add(1, Relaxed));
+        THREAD.with(|number| number % 3)
+    }
+}
 
 macro_rules! suite {
     ($($name:ident: $raw:ty;)*) => {
@@ -39,6 +56,7 @@ macro_rules! suite {
                         fair_unlock_hands_over, bump_lets_others_in, nobody_starves,
                         waiters_of_a_sleeping_holder_sleep, ping_pong_of_real_time_threads,
                         a_preempted_holder_is_not_outspun;
+                    stopped: waiters_of_a_stopped_holder_sleep;
                 );
             }
         )*
@@ -56,6 +74,8 @@ macro_rules! suite {
 suite! {
     mutex: RawMutex;
     spin_lock: RawSpinLock;
+    cohort_mutex: RawCohortMutex<ByNode>;
+    own_cohort_mutex: RawCohortMutex<ByThread>;
 }
 
 #[test]

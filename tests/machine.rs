@@ -1,14 +1,19 @@
 //! What the library finds out about the machine, against what the kernel says by other ways; and,
 //! where somebody knows beforehand, against that.
 //!
-//! `STILLPOINT_EXPECT="tier=rseq;slots=4"`: who boots a machine tells what it is.
+//! `STILLPOINT_EXPECT="tier=rseq;slots=4"`: who boots a machine tells what it is
+//! (`tests/support/expect.rs`).
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 #[path = "support/cpus.rs"]
 mod cpus;
+#[path = "support/expect.rs"]
+mod expect;
 
 use std::fs::read_to_string;
+use stillpoint::lock::has_slice_extension;
+use stillpoint::perf::{Counters, Event};
 use stillpoint::rseq::area::{Registrar, ensure_registered, thread_area};
 use stillpoint::{Tier, machine};
 
@@ -39,14 +44,14 @@ fn listed(file: &str) -> Vec<u32> {
 
 #[test]
 fn expected() {
-    let Ok(wanted) = std::env::var("STILLPOINT_EXPECT") else {
+    let Some(wanted) = expect::told() else {
         println!("SKIPPED expected: nobody told what to expect (STILLPOINT_EXPECT)");
         return;
     };
     let area = machine().registration();
     let area = area.as_ref();
-    for pair in wanted.split(';') {
-        let (key, value) = pair.split_once('=').expect("key=value");
+    let yes_or_no = |is_there: bool| String::from(if is_there { "yes" } else { "no" });
+    for (key, value) in expect::pairs(&wanted) {
         let found = match key {
             "tier" => machine().tier().to_string(),
             "reason" => machine().reason(),
@@ -62,7 +67,10 @@ fn expected() {
             "nodes" => machine().nodes().len().to_string(),
             "debug" => debug_mode(),
             "online" => listed("cpu/online").len().to_string(),
-            _ => panic!("no such key: {pair}"),
+            "slices" => yes_or_no(has_slice_extension()),
+            // Of the processor, and those that tests/perf.rs cannot do without.
+            "counters" => yes_or_no(Counters::open(&[Event::Instructions, Event::Cycles]).is_ok()),
+            _ => panic!("no such key: {key}={value}"),
         };
         assert_eq!(found, value, "{key}, in\n{}", machine());
     }

@@ -1,12 +1,15 @@
 //! The time-slice extension, where the kernel has it: granted, given back, counted.
 //!
-//! Everywhere else locks must do without it. The protocol itself is tested against a fake area in
+//! Everywhere else locks must do without it, and the test is skipped; but not where
+//! `STILLPOINT_EXPECT` says `slices=yes`. The protocol itself is tested against a fake area in
 //! `src/machine/slice.rs`.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 #[path = "support/cpus.rs"]
 mod cpus;
+#[path = "support/expect.rs"]
+mod expect;
 #[path = "support/tiers.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod tiers;
@@ -71,7 +74,7 @@ fn are_granted_and_given_back() {
     tiers::in_time(|| {
         nested_locks();
         if !has_slice_extension() {
-            println!("SKIPPED grants: no time-slice extension");
+            expect::skip("slices", "grants: no time-slice extension");
             crowd::<RawMutex>(true);
             assert_eq!(slice_statistics().granted, 0);
             return;

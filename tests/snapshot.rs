@@ -2,6 +2,9 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "support/ptrace.rs"]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod ptrace;
 #[path = "support/stopped.rs"]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod stopped;

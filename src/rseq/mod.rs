@@ -13,6 +13,7 @@
 //! * [`cache`]: sequences on an array of items that each CPU has.
 //! * [`change`]: sequences that change a word as planned, and may store or copy before.
 //! * [`exchange`]: sequences that take what a word holds, or what it leads to.
+//! * [`ensure_registered`], [`is_registered`]: whether the calling thread can run sequences at all.
 //! * [`fence`], [`fence_cpu`]: end all sequences that have begun.
 //! * [`counter`]: the sequence that reads a hardware counter of a CPU.
 //! * [`leaf`]: sequences that are a whole read.
@@ -53,6 +54,9 @@ pub mod stack;
 pub mod syscall;
 pub mod wait;
 pub mod word;
+
+#[doc(inline)]
+pub use area::{ensure_registered, is_registered};
 
 // Shown here, and made on the floor above, which knows the tier. Nothing on this one calls them.
 #[doc(inline)]

@@ -132,8 +132,8 @@ pub(crate) fn nobody_starves<R: Raw>() {
     assert_eq!(turns.into_inner(), 20);
 }
 
-/// A holder that does not run costs the others no CPU. (A process that is stopped stops with all
-/// of its threads: so the holder sleeps in the kernel.)
+/// A holder that does not run costs the others no CPU. (Here it sleeps; `stopped.rs` has one that
+/// is stopped.)
 pub(crate) fn waiters_of_a_sleeping_holder_sleep<R: Raw>() {
     const HELD: Duration = Duration::from_secs(1);
     let lock = Lock::<R, u32>::new(0);

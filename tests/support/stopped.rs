@@ -1,5 +1,6 @@
 //! A reader that is stopped in the middle of its section, by a tracer, while others write.
 
+use super::ptrace::{detach, interrupt, request, seize};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -79,22 +80,6 @@ pub(crate) fn child() {
     println!("\ndone");
 }
 
-fn request(
-    request: libc::c_uint,
-    thread: libc::pid_t,
-    address: usize,
-    data: usize,
-) -> std::io::Result<u64> {
-    // SAFETY: a request on a thread of our own child; none that writes to our memory but the one
-    // that is given a live vector.
-    let found = unsafe {
-        *libc::__errno_location() = 0;
-        libc::ptrace(request as _, thread, address, data)
-    };
-    let error = std::io::Error::last_os_error();
-    if found == -1 && error.raw_os_error() != Some(0) { Err(error) } else { Ok(found as u64) }
-}
-
 /// The instruction a stopped thread is at.
 fn instruction(thread: libc::pid_t) -> u64 {
     const NT_PRSTATUS: usize = 1;
@@ -112,18 +97,10 @@ fn instruction(thread: libc::pid_t) -> u64 {
     return registers.pc;
 }
 
-fn wait(thread: libc::pid_t) {
-    let mut status = 0;
-    // SAFETY: `status` is a live local.
-    let found = unsafe { libc::waitpid(thread, &mut status, libc::__WALL) };
-    assert!(found == thread && libc::WIFSTOPPED(status), "{status:#x}");
-}
-
 /// Stops the thread in its section, if that comes about within some thousand attempts.
 fn stop_inside(thread: libc::pid_t, area: usize) -> bool {
     for attempt in 0..5000 {
-        request(libc::PTRACE_INTERRUPT as _, thread, 0, 0).unwrap();
-        wait(thread);
+        interrupt(thread);
         let peek = |at: usize| request(libc::PTRACE_PEEKDATA as _, thread, at, 0).unwrap();
         let descriptor = peek(area + 8) as usize;
         if descriptor != 0 {
@@ -158,8 +135,8 @@ pub(crate) fn parent(test: &str) {
     };
     let reader = line("reader ");
     let (thread, area) = (reader[0] as libc::pid_t, reader[1] as usize);
-    let stopped = match request(libc::PTRACE_SEIZE as _, thread, 0, 0) {
-        Ok(_) => stop_inside(thread, area),
+    let stopped = match seize(thread) {
+        Ok(()) => stop_inside(thread, area),
         Err(e) => {
             println!("SKIPPED: ptrace is not allowed: {e}");
             false
@@ -171,7 +148,7 @@ pub(crate) fn parent(test: &str) {
     if stopped {
         assert_eq!(written[1], 0, "it was not stopped");
         assert!(written[0] < MOST, "{} values waited", written[0]);
-        request(libc::PTRACE_DETACH as _, thread, 0, 0).unwrap();
+        detach(thread);
     } else {
         println!("SKIPPED: the reader was not stopped inside its section");
     }

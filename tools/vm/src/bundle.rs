@@ -80,6 +80,8 @@ const TESTS: &[&str] = &[
     "fork",
     "stress",
     "locks",
+    "cpu_lock",
+    "cohort",
     "slices",
     "perf",
     "surroundings",

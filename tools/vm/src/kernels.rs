@@ -114,7 +114,9 @@ impl Kernel {
     pub(crate) fn image(&self, cache: &Path, slice: Option<&Path>) -> Result<PathBuf> {
         let (suites, pattern) = match self.source {
             Source::File => {
-                let file = slice.context("no image of it was named (--slice-kernel)")?;
+                let file = slice.context(
+                    "no image of it was named (STILLPOINT_SLICE_KERNEL=FILE, or --slice-kernel FILE)",
+                )?;
                 ensure!(file.is_file(), "{}: no such file", file.display());
                 return Ok(file.to_owned());
             }
