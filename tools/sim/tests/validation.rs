@@ -123,14 +123,15 @@ fn xeon(lock: &str, sockets: usize, far: u64, lines: usize, seed: u64) -> Outcom
 /// On two sockets every second handover of the queue leaves the socket, on four three in four. So of
 /// what CNA spares a handover, two thirds are left: 1.45 to 1.79.
 ///
-/// Sections are those of the other tests, of four lines, and of eight. They gain 1.8 and 1.95. Two
-/// differences are known, and are no reasons for a wider range:
+/// Sections are those of the other tests, of four lines, and of eight. They gain 1.80 and 1.94 on four
+/// sockets, 1.49 and 1.58 on two. Two differences are known, and are no reasons for a wider range:
 ///
 /// * On the default machine CNA gains 2.9 times: there a far line costs 4.3 times a near one, as on
 ///   eight sockets of Skylake, here 2.7 times.
-/// * Sections of one line gain 1.6, and locktorture, which has such, 1.67 at least. The lock that is
-///   simulated is that of the paper: who gives it up reads its successor's node first, a third line on
-///   the way from holder to holder. The kernel's does so while it waits.
+/// * Sections of one line and of two gain 1.6 and 1.7 on four sockets, 1.4 on two: the lower end, and
+///   below, where locktorture with its short sections has 1.67. The lock that is simulated is that of
+///   the paper: who gives it up reads its successor's node first, a third line on the way from holder
+///   to holder. In the kernel that is done while waiting for the lock.
 ///
 /// With the far line off by a factor of two, either way, all of them are outside. Medians of four
 /// seeds: threads come again in the order in which they came first, so how often the queue leaves the
