@@ -94,9 +94,9 @@ impl Cohorts for One {
     }
 }
 
-/// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one` has
-/// all threads in one cohort, and is a queue that passes over those who do not run. `cna` leaves its
-/// node by chance, once in 65536 handovers, as in the paper; `cna-64` once in 64.
+/// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one`
+/// has all threads in one cohort, and is a queue that passes over those who do not run. `cna`
+/// leaves its node by chance, once in 65536 handovers, as in the paper; `cna-64` once in 64.
 pub const NAMES: [&str; 16] = [
     "mutex",
     "spin",

@@ -82,9 +82,9 @@ fn handovers_are_as_theory_has_them() {
             assert!(near(seen, theory), "{lock}: {seen}, not {theory}");
         }
     }
-    // CNA turns by chance. A turn leaves a queue that begins with the waiters of one node, and as long
-    // as that lasts there is no secondary queue to turn to: 31 handovers, and then 64 on average. In
-    // this time that is some 90 turns, with a deviation of 7 in 100.
+    // CNA turns by chance. A turn leaves a queue that begins with the waiters of one node, and as
+    // long as that lasts there is no secondary queue to turn to: 31 handovers, and then 64 on
+    // average. In this time that is some 90 turns, with a deviation of 7 in 100.
     let (seen, theory) = (brief("cna-64").remote, 1000.0 / (31.0 + 64.0));
     assert!((seen - theory).abs() < theory * 0.2, "cna-64: {seen}, not {theory}");
     let seen = brief("cna").remote;
@@ -115,27 +115,28 @@ fn xeon(lock: &str, sockets: usize, far: u64, lines: usize, seed: u64) -> Outcom
     })
 }
 
-/// What CNA gains over the queue that it is made of was measured by its authors in the kernel (patch
-/// series v11, 2020-09), on four sockets. With 72 threads and more it has 1.67 to 1.77 times the
-/// throughput in locktorture, 1.83 to 1.88 in leveldb, 2.01 to 2.19 in open1 and 2.09 to 2.16 in
-/// lock2 of will-it-scale: 1.67 to 2.19, as sections differ.
+/// What CNA gains over the queue that it is made of was measured by its authors in the kernel
+/// (patch series v11, 2020-09), on four sockets. With 72 threads and more it has 1.67 to 1.77
+/// times the throughput in locktorture, 1.83 to 1.88 in leveldb, 2.01 to 2.19 in open1 and 2.09 to
+/// 2.16 in lock2 of will-it-scale: 1.67 to 2.19, as sections differ.
 ///
-/// On two sockets every second handover of the queue leaves the socket, on four three in four. So of
-/// what CNA spares a handover, two thirds are left: 1.45 to 1.79.
+/// On two sockets every second handover of the queue leaves the socket, on four three in four. So
+/// of what CNA spares a handover, two thirds are left: 1.45 to 1.79.
 ///
-/// Sections are those of the other tests, of four lines, and of eight. They gain 1.80 and 1.94 on four
-/// sockets, 1.49 and 1.58 on two. Two differences are known, and are no reasons for a wider range:
+/// Sections are those of the other tests, of four lines, and of eight. They gain 1.80 and 1.94 on
+/// four sockets, 1.49 and 1.58 on two. Two differences are known, and are no reasons for a wider
+/// range:
 ///
 /// * On the default machine CNA gains 2.9 times: there a far line costs 4.3 times a near one, as on
 ///   eight sockets of Skylake, here 2.7 times.
-/// * Sections of one line and of two gain 1.6 and 1.7 on four sockets, 1.4 on two: the lower end, and
-///   below, where locktorture with its short sections has 1.67. The lock that is simulated is that of
-///   the paper: who gives it up reads its successor's node first, a third line on the way from holder
-///   to holder. In the kernel that is done while waiting for the lock.
+/// * Sections of one line and of two gain 1.6 and 1.7 on four sockets, 1.4 on two: the lower end,
+///   and below, where locktorture with its short sections has 1.67. The lock that is simulated is
+///   that of the paper: who gives it up reads its successor's node first, a third line on the way
+///   from holder to holder. In the kernel that is done while waiting for the lock.
 ///
 /// With the far line off by a factor of two, either way, all of them are outside. Medians of four
-/// seeds: threads come again in the order in which they came first, so how often the queue leaves the
-/// node hardly changes during a run, and is 0.41 to 0.53, not 0.5, from one run to the other.
+/// seeds: threads come again in the order in which they came first, so how often the queue leaves
+/// the node hardly changes during a run, and is 0.41 to 0.53, not 0.5, from one run to the other.
 #[test]
 fn cna_gains_what_was_measured() {
     for (sockets, measured) in [(4, 1.67..=2.19), (2, 1.45..=1.79)] {
