@@ -85,12 +85,8 @@ fn broken_links(tree: &Tree) -> Vec<String> {
             let fault = match &target {
                 None => "leaves the repository",
                 Some(target) if !(tree.exists)(target) => "leads to no file",
-                // What is not a page of the book would not be there in the rendered one.
-                Some(target)
-                    if path.starts_with("docs")
-                        && target.extension().is_some_and(|end| end == "md")
-                        && !target.starts_with("docs") =>
-                {
+                // What is not in the book's folder would not be there in the rendered one.
+                Some(target) if path.starts_with("docs") && !target.starts_with("docs") => {
                     "leaves the book"
                 }
                 Some(_) if fragment.is_empty() => continue,
@@ -119,6 +115,10 @@ fn unlisted(tree: &Tree) -> Vec<String> {
     let mut faults = Vec::new();
     for page in pages.filter(|page| !listed.contains(page)) {
         faults.push(format!("{} is not in SUMMARY.md", page.display()));
+    }
+    // mdBook makes `index.html` of it, whose relative links stay as they are.
+    if let Some(first) = listed.first().filter(|first| first.parent() != Some(docs)) {
+        faults.push(format!("{} is the first page, and not beside SUMMARY.md", first.display()));
     }
     for (at, path) in listed.iter().enumerate() {
         if listed[..at].contains(path) {
@@ -190,11 +190,12 @@ fn the_book_hangs_together() {
     assert!(guide >= 16, "only {guide} chapters were looked at");
 }
 
-/// A book of three pages, with which nothing is wrong, and changes that break one thing each.
+/// A book of a few pages, with which nothing is wrong, and changes that break one thing each.
 #[test]
 fn what_is_wrong_is_noticed() {
     let pages = [
-        ("docs/SUMMARY.md", "- [One](guide/one.md)\n- [Two](two.md)\n"),
+        ("docs/SUMMARY.md", "- [All](index.md)\n- [One](guide/one.md)\n- [Two](two.md)\n"),
+        ("docs/index.md", "# All\n[one](guide/one.md)\n"),
         ("docs/guide/one.md", "# One `x`\n[two](../two.md#a-b-1), [here](#one-x), `src/lib.rs`\n"),
         ("docs/two.md", "# Two\n## A, b\n## A b\n[one](guide/one.md) <https://example.com/#x>\n"),
         ("CHANGELOG.md", "`src/gone.rs`\n"),
@@ -203,8 +204,8 @@ fn what_is_wrong_is_noticed() {
     let faults = |change: &dyn Fn(&str) -> String, library: &str| {
         let pages: BTreeMap<_, _> =
             pages.iter().map(|&(path, text)| (PathBuf::from(path), change(text))).collect();
-        let files: Vec<_> =
-            pages.keys().cloned().chain(["src/lib.rs".into(), "README.md".into()]).collect();
+        let others = ["src/lib.rs", "README.md", "docs/plot.svg"].map(PathBuf::from);
+        let files: Vec<_> = pages.keys().cloned().chain(others).collect();
         let tree =
             Tree { pages, exists: Box::new(move |path| files.iter().any(|file| file == path)) };
         let all =
@@ -218,8 +219,14 @@ fn what_is_wrong_is_noticed() {
         ("#one-x", "#one", "leads to no heading"),
         ("../two.md#a-b-1", "../../../two.md", "leaves the repository"),
         ("../two.md#a-b-1", "../../README.md", "leaves the book"),
-        ("../two.md#a-b-1", "../../src/lib.rs#x", "has no headings"),
+        ("../two.md#a-b-1", "../../src/lib.rs", "leaves the book"),
+        ("../two.md#a-b-1", "../plot.svg#x", "has no headings"),
         ("- [One](guide/one.md)\n", "", "one.md is not in SUMMARY.md"),
+        (
+            "- [All](index.md)\n- [One](guide/one.md)",
+            "- [One](guide/one.md)\n- [All](index.md)",
+            "is the first page",
+        ),
         ("- [Two](two.md)\n", "", "two.md is not in SUMMARY.md"),
         ("- [Two](two.md)", "- [Two](two.md)\n- [2](guide/one.md)", "is twice in SUMMARY.md"),
         ("`src/lib.rs`", "`src/lob.rs`", "one.md: `src/lob.rs` is no file"),

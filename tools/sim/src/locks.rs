@@ -1,6 +1,6 @@
 //! The locks that can be asked for.
 
-use crate::peers::{CohortOfQueues, Queue, TestAndSet, Ticket};
+use crate::peers::{Cna, CohortOfQueues, Queue, TestAndSet, Ticket};
 use stillpoint::lock::lock_api::{RawMutex, RawRwLock as _};
 use stillpoint::lock::{
     ByNode, Cohorts, RawCohortMutex, RawMutex as Mutex, RawRwLock, RawSpinLock,
@@ -94,9 +94,10 @@ impl Cohorts for One {
     }
 }
 
-/// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one` has
-/// all threads in one cohort, and is a queue that passes over those who do not run.
-pub const NAMES: [&str; 14] = [
+/// What [`make`] makes. `cohort-10` and `cohort-100` have another bound of passes; `cohort-one`
+/// has all threads in one cohort, and is a queue that passes over those who do not run. `cna`
+/// leaves its node by chance, once in 65536 handovers, as in the paper; `cna-64` once in 64.
+pub const NAMES: [&str; 16] = [
     "mutex",
     "spin",
     "cohort",
@@ -111,6 +112,8 @@ pub const NAMES: [&str; 14] = [
     "c-bo-mcs",
     "c-tkt-mcs",
     "c-tkt-mcs-10",
+    "cna",
+    "cna-64",
 ];
 
 /// The lock of that name, for so many threads, on so many nodes.
@@ -130,6 +133,8 @@ pub fn make(name: &str, threads: usize, nodes: usize) -> Option<Box<dyn Lock>> {
         "c-bo-mcs" => Box::new(CohortOfQueues::new(threads, nodes, 64, false)),
         "c-tkt-mcs" => Box::new(CohortOfQueues::new(threads, nodes, 64, true)),
         "c-tkt-mcs-10" => Box::new(CohortOfQueues::new(threads, nodes, 10, true)),
+        "cna" => Box::new(Cna::new(threads, 1 << 16)),
+        "cna-64" => Box::new(Cna::new(threads, 64)),
         _ => return None,
     })
 }
