@@ -1,6 +1,5 @@
 //! Boots an emulated machine and reads what it says.
 
-use crate::kernels::Arch;
 use anyhow::{Context, Result, bail};
 use cpio::newc;
 use std::fs::{self, File};
@@ -32,10 +31,21 @@ impl Mode {
     }
 }
 
+/// A kind of machine, in its emulator's words.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) emulator: &'static str,
+    /// Between blanks.
+    pub(crate) options: &'static str,
+    pub(crate) console: &'static str,
+}
+
 /// A machine to boot.
 #[derive(Debug)]
 pub(crate) struct Guest<'a> {
-    pub(crate) arch: Arch,
+    pub(crate) machine: &'a Machine,
+    /// The folder of the emulator; empty if it is one of the path's.
+    pub(crate) emulators: &'a Path,
     pub(crate) kernel: &'a Path,
     pub(crate) cpus: u32,
     pub(crate) nodes: u32,
@@ -78,16 +88,9 @@ impl Guest<'_> {
     }
 
     fn emulator(&self, archive: &Path) -> Command {
-        let (program, machine, console): (_, &[&str], _) = match self.arch {
-            Arch::X86 => ("qemu-system-x86_64", &["-cpu", "Nehalem"], "ttyS0"),
-            Arch::Arm => (
-                "qemu-system-aarch64",
-                &["-M", "virt,gic-version=3", "-cpu", "cortex-a72"],
-                "ttyAMA0",
-            ),
-        };
-        let mut qemu = Command::new(program);
-        qemu.args(machine);
+        let Machine { emulator, options, console } = self.machine;
+        let mut qemu = Command::new(self.emulators.join(emulator));
+        qemu.args(options.split(' '));
         let threads = if self.mode == Mode::Parallel { "multi" } else { "single" };
         // Named, always: other accelerators may look as if they worked, and hang.
         qemu.args(["-accel", &format!("tcg,thread={threads}")]);
