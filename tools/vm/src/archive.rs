@@ -177,7 +177,7 @@ pub(crate) fn unpack(package: &Path, into: &Path, patterns: &[&str]) -> Result<(
     Ok(())
 }
 
-/// The folder of further emulators. They are unpacked, not installed: few machines need them. Their
+/// Where further emulators are: not installed, since few machines need them, but unpacked. Their
 /// libraries are those of the installed one, which is of the same suite.
 pub(crate) fn emulators(cache: &Path, packages: &[&str]) -> Result<PathBuf> {
     let world = World::open(cache, "amd64", &["bookworm-backports"])?;
@@ -185,7 +185,7 @@ pub(crate) fn emulators(cache: &Path, packages: &[&str]) -> Result<PathBuf> {
     for package in packages {
         unpack(&world.download(package)?, &root, &["./usr/*"])?;
     }
-    Ok(root.join("usr/bin"))
+    Ok(root.join("usr"))
 }
 
 /// The command that runs herd7: only the newest suite has it.

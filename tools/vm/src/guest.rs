@@ -44,8 +44,8 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) struct Guest<'a> {
     pub(crate) machine: &'a Machine,
-    /// The folder of the emulator; empty if it is one of the path's.
-    pub(crate) emulators: &'a Path,
+    /// Where the emulator was unpacked; none if it is installed.
+    pub(crate) unpacked: Option<&'a Path>,
     pub(crate) kernel: &'a Path,
     pub(crate) cpus: u32,
     pub(crate) nodes: u32,
@@ -89,7 +89,12 @@ impl Guest<'_> {
 
     fn emulator(&self, archive: &Path) -> Command {
         let Machine { emulator, options, console } = self.machine;
-        let mut qemu = Command::new(self.emulators.join(emulator));
+        let mut qemu = Command::new(emulator);
+        if let Some(usr) = self.unpacked {
+            qemu = Command::new(usr.join("bin").join(emulator));
+            // Firmware is looked for there before it is where the installed ones have it.
+            qemu.arg("-L").arg(usr.join("share/qemu"));
+        }
         qemu.args(options.split(' '));
         let threads = if self.mode == Mode::Parallel { "multi" } else { "single" };
         // Named, always: other accelerators may look as if they worked, and hang.
@@ -110,10 +115,11 @@ impl Guest<'_> {
         qemu
     }
 
-    /// Memory, on nodes if there are several, the CPUs in even parts among them.
+    /// Memory, on nodes if there are several, the CPUs in even parts among them. There are machines
+    /// that take it in units of 256 MiB.
     fn memory(&self, qemu: &mut Command) {
         let (nodes, cpus) = (self.nodes, self.cpus);
-        let each = (1536 + 8 * cpus).max(512 * nodes) / nodes;
+        let each = ((1536 + 8 * cpus).max(512 * nodes) / nodes).next_multiple_of(256);
         qemu.args(["-m", &(each * nodes).to_string()]);
         for node in (0..nodes).filter(|_| nodes > 1) {
             let first = node * cpus / nodes;

@@ -264,7 +264,7 @@ fn boot(row: &Row, supply: &Supply, work: &Path) -> Verdict {
     let plan = row.plan();
     let guest = Guest {
         machine: row.kernel.arch.machine(),
-        emulators: Path::new(""),
+        unpacked: None,
         kernel: &supply.kernel,
         cpus: row.cpus,
         nodes: row.nodes,
