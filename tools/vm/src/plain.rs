@@ -126,7 +126,7 @@ pub(crate) static PLAIN: &[Plain] = &[
                 console: "ttyAMA0",
             },
             packages: &[],
-            // With several, this kernel does not come up on that machine.
+            // With four, this kernel hung on that machine.
             cpus: 1,
         }),
         short: false,
