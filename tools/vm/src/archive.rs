@@ -177,6 +177,17 @@ pub(crate) fn unpack(package: &Path, into: &Path, patterns: &[&str]) -> Result<(
     Ok(())
 }
 
+/// Where further emulators are: not installed, since few machines need them, but unpacked. Their
+/// libraries are those of the installed one, which is of the same suite.
+pub(crate) fn emulators(cache: &Path, packages: &[&str]) -> Result<PathBuf> {
+    let world = World::open(cache, "amd64", &["bookworm-backports"])?;
+    let root = cache.join("unpacked/emulators");
+    for package in packages {
+        unpack(&world.download(package)?, &root, &["./usr/*"])?;
+    }
+    Ok(root.join("usr"))
+}
+
 /// The command that runs herd7: only the newest suite has it.
 pub(crate) fn herd7(cache: &Path) -> Result<Vec<String>> {
     let (root, mut command) =

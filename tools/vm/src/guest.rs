@@ -1,6 +1,5 @@
 //! Boots an emulated machine and reads what it says.
 
-use crate::kernels::Arch;
 use anyhow::{Context, Result, bail};
 use cpio::newc;
 use std::fs::{self, File};
@@ -32,10 +31,21 @@ impl Mode {
     }
 }
 
+/// A kind of machine, in its emulator's words.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) emulator: &'static str,
+    /// Between blanks.
+    pub(crate) options: &'static str,
+    pub(crate) console: &'static str,
+}
+
 /// A machine to boot.
 #[derive(Debug)]
 pub(crate) struct Guest<'a> {
-    pub(crate) arch: Arch,
+    pub(crate) machine: &'a Machine,
+    /// Where the emulator was unpacked; none if it is installed.
+    pub(crate) unpacked: Option<&'a Path>,
     pub(crate) kernel: &'a Path,
     pub(crate) cpus: u32,
     pub(crate) nodes: u32,
@@ -78,16 +88,14 @@ impl Guest<'_> {
     }
 
     fn emulator(&self, archive: &Path) -> Command {
-        let (program, machine, console): (_, &[&str], _) = match self.arch {
-            Arch::X86 => ("qemu-system-x86_64", &["-cpu", "Nehalem"], "ttyS0"),
-            Arch::Arm => (
-                "qemu-system-aarch64",
-                &["-M", "virt,gic-version=3", "-cpu", "cortex-a72"],
-                "ttyAMA0",
-            ),
-        };
-        let mut qemu = Command::new(program);
-        qemu.args(machine);
+        let Machine { emulator, options, console } = self.machine;
+        let mut qemu = Command::new(emulator);
+        if let Some(usr) = self.unpacked {
+            qemu = Command::new(usr.join("bin").join(emulator));
+            // Firmware is looked for there before it is where the installed ones have it.
+            qemu.arg("-L").arg(usr.join("share/qemu"));
+        }
+        qemu.args(options.split(' '));
         let threads = if self.mode == Mode::Parallel { "multi" } else { "single" };
         // Named, always: other accelerators may look as if they worked, and hang.
         qemu.args(["-accel", &format!("tcg,thread={threads}")]);
@@ -107,10 +115,11 @@ impl Guest<'_> {
         qemu
     }
 
-    /// Memory, on nodes if there are several, the CPUs in even parts among them.
+    /// Memory, on nodes if there are several, the CPUs in even parts among them. There are machines
+    /// that take it in units of 256 MiB.
     fn memory(&self, qemu: &mut Command) {
         let (nodes, cpus) = (self.nodes, self.cpus);
-        let each = (1536 + 8 * cpus).max(512 * nodes) / nodes;
+        let each = ((1536 + 8 * cpus).max(512 * nodes) / nodes).next_multiple_of(256);
         qemu.args(["-m", &(each * nodes).to_string()]);
         for node in (0..nodes).filter(|_| nodes > 1) {
             let first = node * cpus / nodes;

@@ -1,6 +1,7 @@
 //! The kernels, and where they come from.
 
 use crate::archive::{self, World};
+use crate::guest::Machine;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,22 @@ impl Arch {
         match self {
             Arch::X86 => "amd64",
             Arch::Arm => "arm64",
+        }
+    }
+
+    /// What is emulated.
+    pub(crate) fn machine(self) -> &'static Machine {
+        match self {
+            Arch::X86 => &Machine {
+                emulator: "qemu-system-x86_64",
+                options: "-cpu Nehalem",
+                console: "ttyS0",
+            },
+            Arch::Arm => &Machine {
+                emulator: "qemu-system-aarch64",
+                options: "-M virt,gic-version=3 -cpu cortex-a72",
+                console: "ttyAMA0",
+            },
         }
     }
 }
@@ -112,31 +129,36 @@ impl Kernel {
 
     /// Its image, fetched if it is not in `cache`.
     pub(crate) fn image(&self, cache: &Path, slice: Option<&Path>) -> Result<PathBuf> {
-        let (suites, pattern) = match self.source {
+        match self.source {
             Source::File => {
                 let file = slice.context(
                     "no image of it was named (STILLPOINT_SLICE_KERNEL=FILE, or --slice-kernel FILE)",
                 )?;
                 ensure!(file.is_file(), "{}: no such file", file.display());
-                return Ok(file.to_owned());
+                Ok(file.to_owned())
             }
-            Source::Archive(suites, pattern) => (suites, pattern),
-        };
-        let world = World::open(cache, self.arch.debian(), suites)?;
-        let name = world.newest(pattern)?;
-        let image = cache.join("kernels").join(&name);
-        if image.exists() {
-            return Ok(image);
+            Source::Archive(suites, pattern) => image(cache, self.arch.debian(), suites, pattern),
         }
-        let package = world.download(&name)?;
-        let unpacked = cache.join("unpacked").join(self.label);
-        archive::unpack(&package, &unpacked, &["./boot/vmlinu*", "./usr/lib/modules/*/vmlinuz"])?;
-        let found = largest(&unpacked)?.with_context(|| format!("no kernel in {package:?}"))?;
-        fs::create_dir_all(cache.join("kernels"))?;
-        fs::rename(found, &image)?;
-        fs::remove_dir_all(unpacked)?;
-        Ok(image)
     }
+}
+
+/// The image of the newest package that matches, in these suites of an architecture, fetched if it
+/// is not in `cache`.
+pub(crate) fn image(cache: &Path, arch: &str, suites: &[&str], pattern: &str) -> Result<PathBuf> {
+    let world = World::open(cache, arch, suites)?;
+    let name = world.newest(pattern)?;
+    let image = cache.join("kernels").join(&name);
+    if image.exists() {
+        return Ok(image);
+    }
+    let package = world.download(&name)?;
+    let unpacked = cache.join("unpacked").join(&name);
+    archive::unpack(&package, &unpacked, &["./boot/vmlinu*", "./usr/lib/modules/*/vmlinuz"])?;
+    let found = largest(&unpacked)?.with_context(|| format!("no kernel in {package:?}"))?;
+    fs::create_dir_all(cache.join("kernels"))?;
+    fs::rename(found, &image)?;
+    fs::remove_dir_all(unpacked)?;
+    Ok(image)
 }
 
 /// The largest file below `dir`.

@@ -63,8 +63,8 @@ enum Verb {
         /// These only, such as doctor or rcu; all of them without any
         programs: Vec<String>,
     },
-    /// Builds and runs the portable tiers for architectures without sequences, here or under user
-    /// emulation
+    /// Builds and runs the portable tiers for architectures without sequences, here, under user
+    /// emulation, or booted
     Plain {
         /// Their names; all of them without any
         names: Vec<String>,
@@ -72,6 +72,10 @@ enum Verb {
         /// Only those that CI has time for
         #[arg(long)]
         short: bool,
+
+        /// Under their own kernels and full emulation, those that have one
+        #[arg(long, conflicts_with = "short")]
+        booted: bool,
     },
     /// Runs the litmus tests through herd7: the orderings under the architectures' formal models
     Litmus,
@@ -208,17 +212,17 @@ fn work(options: &Options) -> Result<u8> {
         Verb::Report { file } => run::report(options, file),
         Verb::Litmus => run::litmus(options),
         Verb::Criu => run::criu(options),
-        Verb::Plain { names, short } => {
-            let known = |name: &String| plain::PLAIN.iter().any(|plain| plain.name == name);
-            if !names.iter().all(known) {
-                let known: Vec<_> = plain::PLAIN.iter().map(|plain| plain.name).collect();
+        Verb::Plain { names, short, booted } => {
+            let all = plain::PLAIN.iter().filter(|plain| plain.own_kernel.is_some() || !booted);
+            let known: Vec<_> = all.map(|plain| plain.name).collect();
+            if !names.iter().all(|name| known.contains(&name.as_str())) {
                 eprintln!("vm: one of {}", known.join(", "));
                 return Ok(2);
             }
             run::with_cache(options, |cache| {
-                plain::run(cache, |plain| {
+                plain::run(cache, *booted, |plain| {
                     let named = names.is_empty() || names.iter().any(|name| name == plain.name);
-                    named && (plain.short || !short)
+                    named && known.contains(&plain.name) && (plain.short || !short)
                 })
             })
         }

@@ -18,10 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A machine that does not end in this time hangs.
-const LIMIT: Duration = Duration::from_secs(1200);
+pub(crate) const LIMIT: Duration = Duration::from_secs(1200);
 
 /// The first process of a machine.
-const INIT: &str = "vm-init";
+pub(crate) const INIT: &str = "vm-init";
 
 /// Runs these rows. The exit code.
 pub(crate) fn run(options: &Options, rows: &[Row], which: &Which) -> Result<u8> {
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options, rows: &[Row], which: &Which) -> Result<u8> 
 }
 
 /// The emulator: nothing works without it.
-fn emulator(cache: &Path) -> Result<()> {
+pub(crate) fn emulator(cache: &Path) -> Result<()> {
     let on_path = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|folder| folder.join(program).exists())
@@ -263,7 +263,8 @@ fn boot_all<'a>(
 fn boot(row: &Row, supply: &Supply, work: &Path) -> Verdict {
     let plan = row.plan();
     let guest = Guest {
-        arch: row.kernel.arch,
+        machine: row.kernel.arch.machine(),
+        unpacked: None,
         kernel: &supply.kernel,
         cpus: row.cpus,
         nodes: row.nodes,
