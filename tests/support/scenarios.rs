@@ -314,10 +314,6 @@ fn exiting_threads() {
     thread_local!(static ROUND: Cell<u32> = const { Cell::new(0) });
     /// As many rounds of destructors as a thread is sure to get.
     const ROUNDS: u32 = 4;
-    let arm = || {
-        // SAFETY: the key exists; the value is not null and never followed.
-        unsafe { libc::pthread_setspecific(KEY.get().copied().unwrap(), (&raw const GONE).cast()) }
-    };
     unsafe extern "C" fn last(arm: *mut c_void) {
         ROUND.set(ROUND.get() + 1);
         if ROUND.get() < ROUNDS {
@@ -339,16 +335,32 @@ fn exiting_threads() {
     assert_eq!(unsafe { libc::pthread_key_create(&mut key, Some(last)) }, 0);
     KEY.set(key).unwrap();
     const THREADS: u64 = 10_000;
+    /// A thread, which reads if it is told so.
+    extern "C" fn thread(reads: *mut c_void) -> *mut c_void {
+        if !reads.is_null() {
+            drop(rcu::read());
+            assert!(!we_register() || machine().tier() != Tier::Rseq || area_cpu() >= 0);
+        }
+        let key = KEY.get().copied().unwrap();
+        // SAFETY: the key exists; the value is not null and never followed.
+        assert_eq!(unsafe { libc::pthread_setspecific(key, (&raw const GONE).cast()) }, 0);
+        std::ptr::null_mut()
+    }
     for n in 0..THREADS {
         // The others use the library there for the first time.
-        let reads = n % 2 == 0;
-        std::thread::spawn(move || {
-            if reads {
-                drop(rcu::read());
-                assert!(!we_register() || machine().tier() != Tier::Rseq || area_cpu() >= 0);
-            }
-            assert_eq!(arm(), 0);
-        });
+        let reads = std::ptr::without_provenance_mut(usize::from(n % 2 == 0));
+        // Detached from the beginning: when it is detached later, as std does, glibc 2.36 may look at
+        // a thread that is gone.
+        // SAFETY: the attributes and the thread's number are live locals; initialized before they
+        // are used, and destroyed after.
+        unsafe {
+            let mut attributes = std::mem::zeroed();
+            let mut number = std::mem::zeroed();
+            assert_eq!(libc::pthread_attr_init(&mut attributes), 0);
+            libc::pthread_attr_setdetachstate(&mut attributes, libc::PTHREAD_CREATE_DETACHED);
+            assert_eq!(libc::pthread_create(&mut number, &attributes, thread, reads), 0);
+            libc::pthread_attr_destroy(&mut attributes);
+        }
         while GONE.load(SeqCst) + 50 < n {
             std::thread::yield_now();
         }
