@@ -45,7 +45,8 @@ pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
         text.push('|');
         for cell in row {
             let space = if cell.is_empty() { "" } else { " " };
-            let _ = write!(text, "{space}{cell} |");
+            // Not HTML: names are of types.
+            let _ = write!(text, "{space}{} |", cell.replace('<', "&lt;"));
         }
         text.push('\n');
         if at == 0 {
