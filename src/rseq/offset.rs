@@ -54,10 +54,10 @@ pub(super) fn offset() -> isize {
 macro_rules! load {
     ($word:ident) => {{
         let offset: isize;
-        // SAFETY: reads an aligned word that lives for ever. It is written once, from 0, in the
-        // early constructor; until then no value of ours depends on it. `pure` and `nomem` let the
-        // compiler reuse what an earlier execution gave: the same, or 0, which only means the
-        // cold path.
+        // SAFETY: reads an aligned word that lives for ever. It is written in the early constructor
+        // only: from 0, and back to 0 where an emulator registers nobody, whose threads sequences
+        // turn away all the same. `pure` and `nomem` let the compiler reuse what an earlier
+        // execution gave: the same, or 0, which only means the cold path.
         #[cfg(target_arch = "x86_64")]
         unsafe {
             asm!(

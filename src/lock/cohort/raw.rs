@@ -224,6 +224,11 @@ enum Ended {
     Left,
 }
 
+/// Counts, by whoever has the lock or the desk: nobody else stores there.
+fn one_more(of: &AtomicU64) {
+    of.store(of.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
 impl<C: Cohorts> RawCohortMutex<C> {
     const_unless_modelled! {
         pub(crate) const fn unlocked() -> RawCohortMutex<C> {
@@ -312,8 +317,7 @@ impl<C: Cohorts> RawCohortMutex<C> {
     /// The lock came from another thread of the cohort. By its holder only.
     #[cfg(not(stillpoint_loom))]
     pub(super) fn count_local(&self) {
-        let local = &self.desk.local;
-        local.store(local.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        one_more(&self.desk.local);
     }
 
     // ---- waiting ------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 //!
 //! The argument is at the head of `raw.rs`.
 
-use super::{FLAGS, LOCKED, LONGEST_SPIN, QUEUED, RawCohortMutex, STALE};
+use super::{FLAGS, LOCKED, LONGEST_SPIN, QUEUED, RawCohortMutex, STALE, one_more};
 use crate::lock::cohort::Cohorts;
 use crate::lock::cohort::queue::{AWAKE, COMPETE, GRANTED, Node, PARKED, Turn, coarse, passed};
 use crate::sync::mutant::{Mutant, broken};
-use crate::sync::{AtomicU64, Choice, Ordering, nanos, wake};
+use crate::sync::{Choice, Ordering, nanos, wake};
 use std::ptr::without_provenance_mut;
 
 /// So many times the bound, and the next has the lock even if it does not run.
@@ -220,9 +220,6 @@ impl<C: Cohorts> RawCohortMutex<C> {
         }
         // SAFETY: the caller has the desk.
         unsafe { desk.lists.note_passed(next.node, now) };
-        let one_more = |of: &AtomicU64| {
-            of.store(of.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        };
         if next.node.cohort() == desk.cohort.get() {
             desk.passes.set(desk.passes.get().saturating_add(1));
             one_more(&desk.local);
