@@ -84,50 +84,41 @@ macro_rules! load {
     }};
 }
 
-/// The same, or 0 if the calling thread is not registered. It too may be moved out of loops: whoever
+/// That offset, or 0 if the calling thread is not registered. It too may be moved out of loops: whoever
 /// is registered stays so until the thread's last destructors, so an answer is right for as long as
 /// a function runs; 0 may be out of date, and means the cold path. (Programs that switch stacks, and
 /// go on with a function on another thread, must do that between registered threads only, as glibc's
 /// all are.)
-macro_rules! load_registered {
-    ($word:ident) => {{
-        let offset: isize;
-        // SAFETY: as in `load`; then the CPU number in this thread's own area, which is negative
-        // unless it is registered. With an offset of 0 it is a word of libc's block.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            asm!(
-                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
-                "mov {o}, qword ptr [{o}]",
-                "movsxd {x}, dword ptr fs:[{o} + 4]",
-                "sar {x}, 63",
-                "not {x}",
-                "and {o}, {x}",
-                s = sym $word,
-                o = out(reg) offset,
-                x = out(reg) _,
-                options(pure, nomem, nostack),
-            );
-        }
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        unsafe {
-            asm!(
-                "adrp {o}, :got:{s}",
-                "ldr {o}, [{o}, :got_lo12:{s}]",
-                "ldr {o}, [{o}]",
-                "mrs {x}, tpidr_el0",
-                "add {x}, {x}, {o}",
-                "ldrsw {x}, [{x}, 4]",
-                "bic {o}, {o}, {x}, asr 63",
-                s = sym $word,
-                o = out(reg) offset,
-                x = out(reg) _,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        offset
-    }};
+#[inline(always)]
+fn if_registered(mut offset: isize) -> isize {
+    // SAFETY: the CPU number in this thread's own area, which is negative unless it is registered.
+    // With an offset of 0 it is a word of libc's block. `pure` and `nomem`: see above.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        asm!(
+            "movsxd {x}, dword ptr fs:[{o} + 4]",
+            "sar {x}, 63",
+            "not {x}",
+            "and {o}, {x}",
+            o = inout(reg) offset,
+            x = out(reg) _,
+            options(pure, nomem, nostack),
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!(
+            "mrs {x}, tpidr_el0",
+            "add {x}, {x}, {o}",
+            "ldrsw {x}, [{x}, 4]",
+            "bic {o}, {o}, {x}, asr 63",
+            o = inout(reg) offset,
+            x = out(reg) _,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    offset
 }
 
 /// [`offset`] for the sequences that compare the CPU number themselves: one load where the C library
@@ -135,7 +126,7 @@ macro_rules! load_registered {
 #[inline(always)]
 pub(crate) fn hoisted_offset() -> isize {
     match load!(LIBC) {
-        0 => load_registered!(OWN),
+        0 => if_registered(load!(OWN)),
         offset => offset,
     }
 }
@@ -144,8 +135,8 @@ pub(crate) fn hoisted_offset() -> isize {
 /// registered, by whomever.
 #[inline(always)]
 pub(crate) fn hoisted_registration() -> isize {
-    match load_registered!(LIBC) {
-        0 => load_registered!(OWN),
+    match if_registered(load!(LIBC)) {
+        0 => if_registered(load!(OWN)),
         offset => offset,
     }
 }
