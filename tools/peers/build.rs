@@ -12,12 +12,13 @@ use std::path::Path;
 const MEMB: &str = "src/urcu_memb.c";
 const OTHERS: [&str; 2] = ["src/urcu_qsbr.c", "src/urcu_bp.c"];
 const TABLE: &str = "src/table.h";
+const READ: &str = "src/read.h";
 const LIBRARIES: [&str; 2] = ["urcu-memb", "urcu-common"];
 const OTHER_LIBRARIES: [&str; 2] = ["urcu-qsbr", "urcu-bp"];
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(have_liburcu)");
-    for file in OTHERS.into_iter().chain([MEMB, TABLE]) {
+    for file in OTHERS.into_iter().chain([MEMB, TABLE, READ]) {
         println!("cargo::rerun-if-changed={file}");
     }
     let mut build = cc::Build::new();

@@ -4,7 +4,7 @@
 #include <urcu.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include "table.h"
+#include "read.h"
 
 /* What is retired: one cache line of content, and the head that call_rcu() needs. */
 struct object {
@@ -25,17 +25,9 @@ void peers_urcu_unregister(void)
 	rcu_unregister_thread();
 }
 
-/* `rounds` read-side critical sections with one dependent load each. */
 uint64_t peers_urcu_read(struct table **shared, uint64_t rounds)
 {
-	uint64_t sum = 0;
-	for (uint64_t i = 0; i < rounds; i++) {
-		rcu_read_lock();
-		struct table *table = rcu_dereference(*shared);
-		sum += table->words[i & 3];
-		rcu_read_unlock();
-	}
-	return sum;
+	return read_rounds(shared, rounds);
 }
 
 void peers_urcu_synchronize(void)
