@@ -88,24 +88,32 @@ fn nothing_planted() {
         let gate = Gate { phase: AtomicPtr::default(), slots: AtomicU32::new(0) };
         let line = Line::default();
         let mark = Mark { phase: (&line.phases[0]).into(), cpu: 0 };
-        let yields = Call { number: libc::SYS_sched_yield, arguments: [0; 6] };
-        let attempts = || {
-            // SAFETY: a gate without lines, a mark of a line of ours that nobody scans, a call
-            // without memory.
-            unsafe {
-                assert!(reader::enter(&gate).is_none());
-                reader::leave_here(mark)
-                    || syscall::unless(&AtomicU32::new(0), &yields).is_some()
-                    || syscall::armed(&AtomicUsize::new(0), 1, &yields).is_some()
-            }
+        // One after which the kernel has no reason to clear what was planted.
+        let call = Call { number: libc::SYS_getppid, arguments: [0; 6] };
+        // SAFETY: a gate without lines, a mark of a line of ours that nobody scans, a call without
+        // memory.
+        let attempts: [&dyn Fn() -> bool; 4] = unsafe {
+            [
+                &|| reader::enter(&gate).is_some(),
+                &|| reader::leave_here(mark),
+                &|| syscall::unless(&AtomicU32::new(0), &call).is_some(),
+                &|| syscall::armed(&AtomicUsize::new(0), 1, &call).is_some(),
+            ]
         };
-        assert!(!attempts());
+        assert!(attempts.iter().all(|attempt| !attempt()));
         // SAFETY: the descriptor's address, in this thread's area.
-        let planted = || unsafe { thread_area().byte_add(8).cast::<u64>().read_volatile() };
-        assert_eq!(planted(), 0);
-        // The attempts are ones that plant: once the thread is registered, they do.
+        let planted = || unsafe { thread_area().byte_add(8).cast::<AtomicU64>().as_ref() }.unwrap();
+        assert_eq!(planted().load(SeqCst), 0);
+        // The attempts are ones that plant: once the thread is registered, they do, each of them.
         assert!(ensure_registered());
-        assert!((0..1000).any(|_| black_box(&attempts)() && planted() != 0));
+        for (i, attempt) in attempts.iter().enumerate() {
+            let plants = |_| {
+                planted().store(0, SeqCst);
+                black_box(attempt)();
+                planted().load(SeqCst) != 0
+            };
+            assert!((0..1000).any(plants), "attempt {i} plants nothing");
+        }
     };
     scope(|s| s.spawn(fresh).join().unwrap());
 }
