@@ -14,7 +14,8 @@ use std::{fs, thread};
 fn gateway() -> Command {
     static PROGRAM: LazyLock<String> = LazyLock::new(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--example", "gateway", "--message-format", "json"]);
+        // As `cargo test --workspace` does it: with the same features of all that it needs.
+        build.args(["build", "--workspace", "--example", "gateway", "--message-format", "json"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }

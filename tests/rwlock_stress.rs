@@ -1,6 +1,6 @@
 //! Locks under stress, on the tier that this process has.
 //!
-//! Ten seconds; `STILLPOINT_STRESS_SECONDS=3600 cargo test --release --test rwlock_stress` for
+//! Five seconds; `STILLPOINT_STRESS_SECONDS=3600 cargo test --release --test rwlock_stress` for
 //! more.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -13,10 +13,10 @@ use std::time::Duration;
 /// Whoever has got nowhere for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `STILLPOINT_STRESS_SECONDS`, or 10.
+/// `STILLPOINT_STRESS_SECONDS`, or 5.
 fn seconds() -> Duration {
     let wanted = std::env::var("STILLPOINT_STRESS_SECONDS").ok();
-    Duration::from_secs_f64(wanted.map_or(10.0, |s| s.parse().expect("a number of seconds")))
+    Duration::from_secs_f64(wanted.map_or(5.0, |s| s.parse().expect("a number of seconds")))
 }
 
 /// One test: timer and signal handler are the process's.

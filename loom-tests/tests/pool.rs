@@ -180,6 +180,7 @@ fn shared(tier: Tier, remote: Remote) -> impl Fn() + Sync + Send + 'static {
 
 models! {
     drained_rseq: 3, emptied(drain, registered);
+    #[ignore = "ten seconds"]
     drained_lost_abort: 3, emptied(drain, model::lose_an_abort);
     drained_unregistered: 3, emptied(drain, model::unregister);
     trimmed_rseq: 3, emptied(trim, registered);

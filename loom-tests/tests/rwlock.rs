@@ -218,10 +218,12 @@ models! {
     #[ignore = "ten seconds"]
     two_readers_fence: 1, two_readers(Tier::Fence, [0, 1]);
     two_writers_rseq: 2, three(Tier::Rseq, true, [Shared::write, Shared::write]);
+    #[ignore = "ten seconds"]
     two_writers_membarrier: 2, three(Tier::Membarrier, true, [Shared::write, Shared::write]);
     two_writers_unbiased: 2, three(Tier::Rseq, false, [Shared::write, Shared::write]);
     fair_writers: 2, three(Tier::Rseq, false, [Shared::write_fairly, Shared::write_fairly]);
     upgrade_rseq: 3, reader_and(Tier::Rseq, registered, Shared::upgrade);
+    #[ignore = "ten seconds"]
     upgrade_fence: 3, reader_and(Tier::Fence, registered, Shared::upgrade);
     upgrade_and_writer: 2, three(Tier::Rseq, true, [Shared::upgrade, Shared::write]);
     two_upgrades: 2, three(Tier::Rseq, false, [Shared::upgrade, Shared::upgrade]);

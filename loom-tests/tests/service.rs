@@ -191,6 +191,7 @@ models! {
     callbacks_wait_for_readers_fence: 3, callbacks(Tier::Fence);
     take_against_push_rseq: 2, take_against_push(Tier::Rseq);
     take_against_push_fence: 2, take_against_push(Tier::Fence);
+    #[ignore = "fifteen seconds"]
     late_pusher_waits_for_two: 2, late_pusher();
     barrier_waits: 2, barrier();
 }

@@ -172,7 +172,7 @@ fn fork_while_others_wait() {
 /// The first reclaimer that the process and its ancestors have had may be anywhere in its first
 /// steps; the child has one of its own, and threads of std's.
 fn fork_while_the_reclaimer_begins() {
-    for _ in 0..300 {
+    for _ in 0..150 {
         let parent = in_fork(|| {
             queue(&DOMAIN);
             let later = Duration::from_micros(fastrand::u64(0..200));

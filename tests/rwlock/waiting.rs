@@ -2,6 +2,7 @@
 
 use crate::locks::{MOMENT, cold_and_warm, soon};
 use crate::{tiers, warm};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::{Builder, scope, sleep, yield_now};
 use std::time::Duration;
@@ -144,14 +145,12 @@ fn a_thousand_threads_read_and_write() {
     tiers::in_time(|| {
         let lock = RwLock::new([0usize; 4]);
         warm::warm(&lock);
-        let (go, shared) = (AtomicBool::new(false), &lock);
+        let (go, shared) = (OnceLock::new(), &lock);
         scope(|s| {
             for n in 0..THREADS {
                 let go = &go;
                 let work = move || {
-                    while !go.load(SeqCst) {
-                        sleep(Duration::from_millis(1));
-                    }
+                    go.wait();
                     for round in 0..10 {
                         let guard = shared.read();
                         assert!(guard.iter().all(|&word| word == guard[0]));
@@ -174,7 +173,7 @@ fn a_thousand_threads_read_and_write() {
                     break;
                 }
             }
-            go.store(true, SeqCst);
+            go.set(()).expect("set once");
         });
         assert_eq!(lock.into_inner(), [THREADS; 4]);
     });

@@ -64,15 +64,16 @@ pub(crate) fn caught_on_rseq(
 /// Aborts the process as soon as `progress` is the same as so long ago.
 pub(crate) fn watch(patience: Duration, progress: impl Fn() -> u64 + Send + 'static) {
     std::thread::spawn(move || {
-        let mut before = u64::MAX;
+        let (mut before, mut since) = (u64::MAX, Instant::now());
         loop {
             let now = progress();
-            if now == before {
+            if now != before {
+                (before, since) = (now, Instant::now());
+            } else if since.elapsed() > patience {
                 eprintln!("it hangs");
                 std::process::abort();
             }
-            before = now;
-            std::thread::sleep(patience);
+            std::thread::sleep(patience / 20);
         }
     });
 }

@@ -26,14 +26,14 @@ fn the_library_as_shipped_is_clean() {
             println!("SKIPPED torture on tier {tier}");
             continue;
         }
-        let arguments = ["--seconds", "4", "--seed", "12", "--tier", tier.name()];
+        let arguments = ["--seconds", "2", "--seed", "12", "--tier", tier.name()];
         let printed = ends(torture(&arguments), 0);
         assert!(printed.contains(&format!("tier {tier}, seed 12, ")), "{printed}");
         assert!(printed.contains("clean: no violation"), "{printed}");
     }
     for arguments in [&["--global"][..], &["--reclaimer", "custom"], &["--reclaimer", "disabled"]] {
         let mut short = torture(arguments);
-        short.args(["--seconds", "3"]);
+        short.args(["--seconds", "2"]);
         ends(short, 0);
     }
 }
