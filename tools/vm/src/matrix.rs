@@ -111,6 +111,11 @@ impl Row {
         Row { short: true, ..self }
     }
 
+    /// Larger for what may take longer.
+    pub(crate) fn length(&self) -> (bool, usize) {
+        (matches!(self.mode, Mode::Counted(_)), self.steps.len())
+    }
+
     /// The shape, for people.
     pub(crate) fn shape_name(&self) -> String {
         let mut text = format!("{} CPUs", self.cpus);
@@ -402,8 +407,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(row("arm-7").counted(3).does("mutants", mutants()));
     // One of each kind, none of the long ones.
     let in_ci = [
-        "x86-5.10 counted",
-        "x86-6.1 own registration",
+        "x86-5.10 own registration",
         "x86-6.12 four nodes",
         "x86-6.12 musl",
         "x86-7 possible, not online",
@@ -433,7 +437,7 @@ mod tests {
             assert!(rows[..i].iter().all(|other| other.name != row.name), "{}", row.name);
             assert!(!row.steps.is_empty() && row.plan().lines().count() == row.steps.len());
         }
-        assert_eq!(rows.iter().filter(|row| row.short).count(), 15);
+        assert_eq!(rows.iter().filter(|row| row.short).count(), 14);
     }
 
     #[test]

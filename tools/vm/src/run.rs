@@ -9,6 +9,7 @@ use crate::matrix::{self, Row};
 use crate::report::{self, Verdict};
 use crate::{Options, Which};
 use anyhow::{Context, Result, bail};
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -224,14 +225,16 @@ pub(crate) fn with_cache(options: &Options, work: impl FnOnce(&Path) -> Result<u
 
 type Prepared<'a> = Vec<(&'a Row, Result<Supply, String>)>;
 
-/// Boots all, a few at a time; verdicts in the order of the rows.
+/// Boots all, a few at a time, those that may take longest first; verdicts in the order of the rows.
 fn boot_all<'a>(
     rows: Prepared<'a>,
     cache: &Path,
     jobs: usize,
     verbose: bool,
 ) -> Vec<(&'a Row, Verdict)> {
-    let queue = Mutex::new(rows.iter().enumerate());
+    let mut order: Vec<_> = rows.iter().enumerate().collect();
+    order.sort_by_key(|(_, (row, _))| Reverse(row.length()));
+    let queue = Mutex::new(order.into_iter());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..jobs {
