@@ -51,37 +51,37 @@ pub(super) fn offset() -> isize {
 
 /// One load that the compiler may move out of loops, which it may not do with an ordinary one across
 /// a section. Every caller must take 0 for an answer, even after others got another.
-macro_rules! load {
-    ($word:ident) => {{
-        let offset: isize;
-        // SAFETY: reads an aligned word that lives for ever. It is written in the early constructor
-        // only: from 0, and back to 0 where an emulator registers nobody, whose threads sequences
-        // turn away all the same. `pure` and `nomem` let the compiler reuse what an earlier
-        // execution gave: the same, or 0, which only means the cold path.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            asm!(
-                "mov {o}, qword ptr [rip + {s}@GOTPCREL]",
-                "mov {o}, qword ptr [{o}]",
-                s = sym $word,
-                o = out(reg) offset,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        unsafe {
-            asm!(
-                "adrp {o}, :got:{s}",
-                "ldr {o}, [{o}, :got_lo12:{s}]",
-                "ldr {o}, [{o}]",
-                s = sym $word,
-                o = out(reg) offset,
-                options(pure, nomem, nostack, preserves_flags),
-            );
-        }
-        offset
-    }};
+///
+/// The compiler says where the word is. A text that asks the linker for it, by the symbol in the table
+/// of addresses, is given another word wherever the compiler has merged statics into one: then it names
+/// the whole and a distance, and of those two the table has the first. (Seen on arm64, optimised at
+/// link time.)
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "as good as constant: see below")]
+fn load(word: &'static AtomicIsize) -> isize {
+    let offset: isize;
+    // SAFETY: reads an aligned word that lives for ever. It is written in the early constructor
+    // only: from 0, and back to 0 where an emulator registers nobody, whose threads sequences
+    // turn away all the same. `pure` and `nomem` let the compiler reuse what an earlier
+    // execution gave: the same, or 0, which only means the cold path.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        asm!(
+            "mov {o}, qword ptr [{o}]",
+            o = inout(reg) word.as_ptr() => offset,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!(
+            "ldr {o}, [{o}]",
+            o = inout(reg) word.as_ptr() => offset,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    offset
 }
 
 /// That offset, or 0 if the calling thread is not registered. It too may be moved out of loops: whoever
@@ -125,8 +125,8 @@ fn if_registered(mut offset: isize) -> isize {
 /// registers. Where we do, 0 for a thread that is not registered.
 #[inline(always)]
 pub(crate) fn hoisted_offset() -> isize {
-    match load!(LIBC) {
-        0 => if_registered(load!(OWN)),
+    match load(&LIBC) {
+        0 => if_registered(load(&OWN)),
         offset => offset,
     }
 }
@@ -135,8 +135,8 @@ pub(crate) fn hoisted_offset() -> isize {
 /// registered, by whomever.
 #[inline(always)]
 pub(crate) fn hoisted_registration() -> isize {
-    match if_registered(load!(LIBC)) {
-        0 => if_registered(load!(OWN)),
+    match if_registered(load(&LIBC)) {
+        0 => if_registered(load(&OWN)),
         offset => offset,
     }
 }
