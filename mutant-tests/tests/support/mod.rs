@@ -11,8 +11,9 @@ use stillpoint::Tier;
 use stillpoint::mutant::{Mutant, choose};
 
 const CHILD: &str = "STILLPOINT_MUTANT_CHILD";
-/// What a mutant has to show itself.
-const TIME: Duration = Duration::from_secs(20);
+/// What a mutant has to show itself, at most: most need a moment, some need luck, and other work on
+/// the machine takes it away.
+const TIME: Duration = Duration::from_secs(60);
 /// What the library has to show nothing.
 const SOUND: Duration = Duration::from_secs(2);
 /// Who gets nowhere for so long hangs; in a library that is sound, much longer.
