@@ -13,6 +13,7 @@ use loom::thread::{self, JoinHandle};
 use std::hash::{BuildHasherDefault, Hasher};
 use stillpoint::Tier;
 use stillpoint::map::HashMap;
+use stillpoint::map::model::Latch;
 use stillpoint::mutant::Mutant;
 use stillpoint::rcu::{Domain, SendGuard};
 use support::Tracked;
@@ -245,6 +246,23 @@ fn two_writers() -> impl Fn() + Sync + Send + 'static {
     }
 }
 
+/// Three that want one bucket's lock while it is moved. Nobody sleeps on who was woken by none of
+/// its holders: the last of them may have found nobody parked.
+fn crowd() -> impl Fn() + Sync + Send + 'static {
+    || {
+        let latch = Arc::new(Latch::default());
+        let spawn = |run: fn(&Latch)| {
+            let latch = latch.clone();
+            thread::spawn(move || run(&latch))
+        };
+        let pass = |latch: &Latch| _ = latch.pass();
+        let others = [spawn(pass), spawn(pass), spawn(Latch::leave)];
+        latch.pass();
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert!(!latch.pass());
+    }
+}
+
 /// Two that compute on one key: none is lost.
 fn two_updates() -> impl Fn() + Sync + Send + 'static {
     || {
@@ -283,6 +301,8 @@ models! {
     published_and_moved: 2, published(Some(Grow));
     two_writers_of_a_bucket: 2, two_writers();
     two_updates_of_a_key: 2, two_updates();
+    #[ignore = "fifteen seconds"]
+    crowd_at_a_bucket: 2, crowd();
 }
 
 mutants! {
@@ -296,4 +316,5 @@ mutants! {
     moved_under_lock: MovedUnderLock, 3, inserted(Grow);
     tag_last: TagLast, 3, again();
     relaxed_entry: RelaxedEntry, 3, published(None);
+    moved_asleep: MovedAsleep, 2, crowd();
 }

@@ -199,14 +199,20 @@ impl Bucket {
         let choose = |_| {
             if all || !std::mem::replace(&mut woken, true) { Choice::Wake } else { Choice::Stop }
         };
+        let mut left_behind = false;
         // With the queue locked: nobody adds itself between the look and the store.
         let then = |more| {
             if more {
-                self.change(|link| link.with(PARKED));
+                left_behind = self.change(|link| link.with(PARKED)).is_moved();
             }
             0
         };
         wake(self.key(), choose, then);
+        // Moved since it was unlocked, by one who found nobody parked: then there is no next unlock
+        // to wake the rest. Who moves it later finds the bit.
+        if left_behind && !broken(Mutant::MovedAsleep) {
+            wake(self.key(), |_| Choice::Wake, |_| 0);
+        }
     }
 
     /// Puts an entry into a free slot.

@@ -25,6 +25,8 @@ mod compute;
 mod count;
 mod hasher;
 mod iter;
+#[cfg(stillpoint_loom)]
+pub mod model;
 mod node;
 mod pinned;
 mod raw;
