@@ -295,7 +295,12 @@ fn enlisting_is_undone() {
         assert!(is_blocked());
         let enlisted = flag.enlist(libc::SIGXCPU).unwrap();
         assert!(!is_blocked());
+        // Whichever of two goes first, the other one needs it.
+        let other = Flag::new();
+        let another = other.enlist(libc::SIGXCPU).unwrap();
         drop(enlisted);
+        assert!(!is_blocked());
+        drop(another);
         assert!(is_blocked());
         assert_eq!(libc::signal(libc::SIGXCPU, handler), handler);
     }

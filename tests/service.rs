@@ -8,6 +8,8 @@
 mod child;
 #[path = "support/counted.rs"]
 mod counted;
+#[path = "support/overtaken.rs"]
+mod overtaken;
 #[path = "support/play.rs"]
 mod play;
 #[path = "support/reader.rs"]

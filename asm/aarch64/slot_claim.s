@@ -2,9 +2,11 @@
 // else negative.  Results: {mark}, the slot that now holds {id}.  Nothing here is ordered but by
 // dependency: the lines are tested on their own, since the bound may be seen before them; the
 // commit comes behind the load that found the slot free, by the branch between them.
+// Not tbnz, which reaches 32 KiB: the landing is behind the whole function.
 // {table}: the line of CPU 0, then the u32 bound.
 ldr {id}, [{gate}]
-tbnz {id}, 63, 53f
+tst {id}, {id}
+b.mi 53f
 ldr {mark}, [{table}]
 cbz {mark}, 53f
 ldr {x:w}, [{area}, 4]

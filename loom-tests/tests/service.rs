@@ -75,6 +75,31 @@ fn cookie_protects(tier: Tier) -> impl Fn() + Sync + Send + 'static {
     }
 }
 
+/// The same, with two others: one may end the grace period, and the other begin the next one, whose
+/// number is all that is seen of both.
+fn cookie_of_three() -> impl Fn() + Sync + Send + 'static {
+    || {
+        let shared = Shared::new(Tier::Rseq);
+        let reader = spawn(&shared, |shared| shared.read());
+        let other = || {
+            spawn(&shared, |shared| {
+                shared.domain.start_poll().is_complete();
+            })
+        };
+        let others = [other(), other()];
+        model::run_on(1);
+        let old = shared.cell.swap(Tracked::new(1));
+        let cookie = shared.domain.start_poll();
+        while !cookie.is_complete() {
+            thread::yield_now();
+        }
+        old.set(support::FREED);
+        std::mem::forget(old);
+        reader.join().unwrap();
+        others.into_iter().for_each(|other| other.join().unwrap());
+    }
+}
+
 /// A task that awaits a grace period is woken by whoever ends it.
 fn task_is_woken() -> impl Fn() + Sync + Send + 'static {
     || {
@@ -193,6 +218,7 @@ models! {
     take_against_push_fence: 2, take_against_push(Tier::Fence);
     #[ignore = "fifteen seconds"]
     late_pusher_waits_for_two: 2, late_pusher();
+    cookie_with_two_others: 2, cookie_of_three();
     barrier_waits: 2, barrier();
 }
 
@@ -201,7 +227,7 @@ mutants! {
     lost_wakeup_of_a_task: LostWakeup, 2, task_is_woken();
     poll_early: PollEarly, 2, cookie_in_a_section(Tier::Rseq);
     poll_early_unprotected: PollEarly, 2, cookie_protects(Tier::Rseq);
-    relaxed_begin: RelaxedBegin, 2, cookie_protects(Tier::Rseq);
+    relaxed_begin: RelaxedBegin, 2, cookie_of_three();
     no_round_up_cookie: NoRoundUp, 2, cookie_protects(Tier::Rseq);
     early_callback: EarlyCallback, 3, callbacks(Tier::Rseq);
     early_take: EarlyTake, 3, late_pusher();

@@ -140,8 +140,9 @@ impl Flag {
     /// by `signal`, until what this returns is dropped.
     ///
     /// The signal gets a handler that does nothing, without `SA_RESTART`, unless it has one; it
-    /// keeps it. It is unblocked for this thread, as long as it is enlisted. `SIGURG` is a good
-    /// one: it is ignored by default, few use it, and who does must expect it at any time. Do
+    /// keeps it. It is unblocked for this thread, as long as it is enlisted, here or by another
+    /// flag. In the child of a `fork` enlist again: the list names threads of the parent. `SIGURG` is
+    /// a good one: it is ignored by default, few use it, and who does must expect it at any time. Do
     /// not take one that calls `set_and_wake` in its handler, and do not give it back its default.
     ///
     /// Allocates if more threads are enlisted than ever were; a few system calls. Not

@@ -14,6 +14,7 @@
 //! owner, may name another thread of ours by then: that runs a handler which does nothing.
 
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, fence};
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -54,9 +55,45 @@ struct Node {
 pub struct Enlisted<'f> {
     node: &'f Node,
     signal: c_int,
-    /// The signal was blocked before.
-    blocked: bool,
     here: PhantomData<*mut ()>,
+}
+
+/// A signal for which the thread is enlisted.
+struct Unblocked {
+    signal: c_int,
+    /// How often.
+    times: usize,
+    /// It was blocked before.
+    was_blocked: bool,
+}
+
+thread_local! {
+    static UNBLOCKED: RefCell<Vec<Unblocked>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Unblocks the signal, until [`block_again`] was called as often.
+fn unblock(signal: c_int) {
+    let was_blocked = change_mask(libc::SIG_UNBLOCK, signal);
+    // Without, in a thread's last destructors, it stays unblocked.
+    _ = UNBLOCKED.try_with(|all| {
+        let mut all = all.borrow_mut();
+        match all.iter_mut().find(|one| one.signal == signal) {
+            Some(one) => one.times += 1,
+            None => all.push(Unblocked { signal, times: 1, was_blocked }),
+        }
+    });
+}
+
+/// Blocks the signal if it was blocked at first, and nothing needs it any more.
+fn block_again(signal: c_int) {
+    _ = UNBLOCKED.try_with(|all| {
+        let mut all = all.borrow_mut();
+        let Some(at) = all.iter().position(|one| one.signal == signal) else { return };
+        all[at].times -= 1;
+        if all[at].times == 0 && all.swap_remove(at).was_blocked {
+            change_mask(libc::SIG_BLOCK, signal);
+        }
+    });
 }
 
 extern "C" fn do_nothing(_: c_int) {}
@@ -83,7 +120,7 @@ impl Sleepers {
         // SAFETY: no memory is involved.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
         let owner = u64::from(signal as u32) << 32 | u64::from(thread);
-        let blocked = change_mask(libc::SIG_UNBLOCK, signal);
+        unblock(signal);
         let mut nodes = self.nodes();
         // Relaxed: nothing is handed on from owner to owner.
         let take = |node: &&Node| {
@@ -92,7 +129,7 @@ impl Sleepers {
         let node = nodes.find(take).unwrap_or_else(|| self.add(owner));
         // Partner: the fence in `wake`.
         fence(Ordering::SeqCst);
-        Ok(Enlisted { node, signal, blocked, here: PhantomData })
+        Ok(Enlisted { node, signal, here: PhantomData })
     }
 
     /// A new node.
@@ -150,9 +187,7 @@ impl Drop for Sleepers {
 impl Drop for Enlisted<'_> {
     fn drop(&mut self) {
         self.node.owner.store(0, Ordering::Relaxed);
-        if self.blocked {
-            change_mask(libc::SIG_BLOCK, self.signal);
-        }
+        block_again(self.signal);
     }
 }
 

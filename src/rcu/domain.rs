@@ -113,8 +113,9 @@ use std::ptr::NonNull;
 ///
 /// The child of a `fork` can go on using the domain: readers of the parent's other threads are
 /// not waited for, callbacks that were queued run in the child as well as in the parent (each has
-/// its own copy of what they free), and a grace period in progress begins again. In the parent nothing
-/// changes.
+/// its own copy of what they free), and a grace period in progress begins again. A task of
+/// the parent that awaited one is woken by nobody in the child, and must be polled there. In the parent
+/// nothing changes.
 ///
 /// The thread that forks should hold no guard: in the child it protects nothing any more. It may be
 /// dropped there; what was loaded under it must not be used. Callbacks that another thread of the

@@ -32,7 +32,7 @@
 //! A follower counts itself in `parked`, fences, and parks only if, under the queue's lock, it
 //! still finds the lead taken. A leader frees the lead, fences, and looks at `parked`. One of them
 //! sees the other: either the follower finds the lead free and does not park, or the leader wakes
-//! all whose number has come and one other, who takes the lead or meets another leader, who
+//! all whose number has come (also when it goes on to a later one) and one other, who takes the lead or meets another leader, who
 //! will look at `parked` in turn. A follower that gives up (its time ran out) passes the wake-up
 //! on. Futures do the same with `asleep`: they register, fence, and look at the number again; the
 //! leader stores the number, fences, and looks at `asleep`.
@@ -53,7 +53,9 @@ use super::statistics::add;
 use crate::machine::Tier;
 use crate::machine::fence::heavy;
 use crate::sync::mutant::{Mutant, broken};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Pace, fence, nanos, park, unpark};
+use crate::sync::{
+    AtomicU32, AtomicU64, Ordering, Pace, fence, nanos, park, unpark, unpark_reached,
+};
 use std::time::Instant;
 
 /// The state of a domain's grace periods.
@@ -118,6 +120,8 @@ enum Step {
 /// What became of a lead.
 enum Led {
     Reached,
+    /// A period has ended that tasks wait for: they hear of it when the lead is dropped.
+    Passed,
     GaveUp,
     /// Readers have held it up for long: somebody should hear of it.
     Stalled(Box<StallReport>),
@@ -199,18 +203,23 @@ impl Grace {
 
     /// Goes as far towards `target` as is possible without waiting for anyone. True if there.
     pub(super) fn advance(&self, engine: &Engine, target: Target) -> bool {
-        if !self.has_reached(target)
-            && let Some(lead) = self.try_lead(engine)
-        {
+        while !self.has_reached(target) {
+            let Some(lead) = self.try_lead(engine) else { return self.has_reached(target) };
             let led = self.lead(engine, target, || true);
             drop(lead);
-            // A refused broadcast leaves everything pending: others may be allowed to send it. If
-            // nobody is, it becomes a stall.
-            if let Led::Stalled(report) | Led::Refused(_, Some(report)) = led {
-                engine.hooks.stalled(&report);
+            match led {
+                // Each time a period has ended.
+                Led::Reached | Led::Passed => {}
+                // A refused broadcast leaves everything pending: others may be allowed to send it.
+                // If nobody is, it becomes a stall.
+                Led::Stalled(report) | Led::Refused(_, Some(report)) => {
+                    engine.hooks.stalled(&report);
+                    return self.has_reached(target);
+                }
+                Led::GaveUp | Led::Refused(_, None) => return self.has_reached(target),
             }
         }
-        self.has_reached(target)
+        true
     }
 
     /// Waits until `target` is reached, or the deadline has passed. True if it is reached.
@@ -241,7 +250,7 @@ impl Grace {
             });
             drop(lead);
             match led {
-                Led::Reached => {}
+                Led::Reached | Led::Passed => {}
                 Led::GaveUp => return self.has_reached(target),
                 Led::Stalled(report) => engine.hooks.stalled(&report),
                 Led::Refused(errno, report) => {
@@ -258,6 +267,7 @@ impl Grace {
     fn lead(&self, engine: &Engine, target: Target, mut gives_up: impl FnMut() -> bool) -> Led {
         while !self.has_reached(target) {
             match self.step(engine) {
+                Ok(Step::Moved) if self.must_tell(target) => return Led::Passed,
                 Ok(Step::Moved) => {}
                 Ok(Step::Blocked) => {
                     if let Some(report) = self.stalled.check(engine, self.number(), None) {
@@ -274,6 +284,21 @@ impl Grace {
             }
         }
         Led::Reached
+    }
+
+    /// Tells those whose period has just ended, if the leader goes on to a later one: threads here;
+    /// true if there are tasks, whose wakers are not run with the lead held.
+    fn must_tell(&self, target: Target) -> bool {
+        let number = self.number();
+        if !number.is_multiple_of(2) || self.has_reached(target) || broken(Mutant::WakeAtTheEnd) {
+            return false;
+        }
+        // Partners: the fences in `follow` and `Sleepers::put`.
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) != 0 {
+            unpark_reached(self.key(), number, 0);
+        }
+        self.sleepers.any_reached(Target(number))
     }
 
     /// Parks until the leader is done or has given up the lead.

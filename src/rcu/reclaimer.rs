@@ -198,7 +198,8 @@ impl Session {
                 thread::park_timeout(nap);
             }
             if EXITING.load(Ordering::Relaxed) {
-                // The tasks are on their own.
+                // The tasks are on their own. Partner: the fence in `Sleepers::put`.
+                fence(Ordering::SeqCst);
                 wake_tasks();
                 break;
             }
@@ -415,9 +416,11 @@ extern "C" fn main(_: *mut c_void) -> *mut c_void {
     // session, not the process.
     caught(|| Session(()).run());
     loop {
-        thread::park();
+        // First the look: foreign code that was run here may have used up the call's token.
         if SESSION.load(Ordering::Acquire) == CALLED {
             caught(|| Session(()).run());
+        } else {
+            thread::park();
         }
     }
 }

@@ -107,6 +107,12 @@ impl Sleepers {
         }
     }
 
+    /// True if somebody's number has come. Behind a fence.
+    pub(super) fn any_reached(&self, now: Target) -> bool {
+        self.asleep.load(Ordering::Relaxed) != 0
+            && self.with(|table| table.sleepers.iter().any(|s| s.target <= now)) == Some(true)
+    }
+
     /// What the last of them waits for.
     #[cfg(not(stillpoint_loom))]
     pub(super) fn wanted(&self) -> Option<Target> {

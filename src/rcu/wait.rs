@@ -313,6 +313,7 @@ impl Future for GracePeriodFuture<'_> {
         self.key = engine.grace.sleepers.put(self.key, self.period.target, waker);
         // It may have ended before the waker was known.
         if engine.grace.has_reached(self.period.target) {
+            engine.grace.sleepers.remove(std::mem::take(&mut self.key));
             return Poll::Ready(());
         }
         if !will_be_advanced(engine) {

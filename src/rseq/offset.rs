@@ -84,41 +84,45 @@ fn load(word: &'static AtomicIsize) -> isize {
     offset
 }
 
-/// That offset, or 0 if the calling thread is not registered. It too may be moved out of loops: whoever
-/// is registered stays so until the thread's last destructors, so an answer is right for as long as
-/// a function runs; 0 may be out of date, and means the cold path. (Programs that switch stacks, and
-/// go on with a function on another thread, must do that between registered threads only, as glibc's
-/// all are.)
-#[inline(always)]
-fn if_registered(mut offset: isize) -> isize {
-    // SAFETY: the CPU number in this thread's own area, which is negative unless it is registered.
-    // With an offset of 0 it is a word of libc's block. `pure` and `nomem`: see above.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        asm!(
-            "movsxd {x}, dword ptr fs:[{o} + 4]",
-            "sar {x}, 63",
-            "not {x}",
-            "and {o}, {x}",
-            o = inout(reg) offset,
-            x = out(reg) _,
-            options(pure, nomem, nostack),
-        );
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        asm!(
-            "mrs {x}, tpidr_el0",
-            "add {x}, {x}, {o}",
-            "ldrsw {x}, [{x}, 4]",
-            "bic {o}, {o}, {x}, asr 63",
-            o = inout(reg) offset,
-            x = out(reg) _,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    offset
+/// That offset, or 0 if the calling thread is not registered, as the area says that lies there.
+///
+/// With `nomem` this, too, may be moved out of loops: for areas of the C library, whose threads are
+/// registered before they run anything of ours, or never. Threads that we register become so in the
+/// middle of functions; with `readonly` they are asked again behind whatever may have changed memory.
+/// (Programs that switch stacks, and go on with a function on another thread, must do that between
+/// registered threads only, as glibc's all are.)
+macro_rules! if_registered {
+    ($offset:expr, $reads:ident) => {{
+        let mut offset: isize = $offset;
+        // SAFETY: the CPU number in this thread's own area, which is negative unless it is
+        // registered. With an offset of 0 it is a word of libc's block. `nomem`: see above.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            asm!(
+                "movsxd {x}, dword ptr fs:[{o} + 4]",
+                "sar {x}, 63",
+                "not {x}",
+                "and {o}, {x}",
+                o = inout(reg) offset,
+                x = out(reg) _,
+                options(pure, $reads, nostack),
+            );
+        }
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            asm!(
+                "mrs {x}, tpidr_el0",
+                "add {x}, {x}, {o}",
+                "ldrsw {x}, [{x}, 4]",
+                "bic {o}, {o}, {x}, asr 63",
+                o = inout(reg) offset,
+                x = out(reg) _,
+                options(pure, $reads, nostack, preserves_flags),
+            );
+        }
+        offset
+    }};
 }
 
 /// [`offset`] for the sequences that compare the CPU number themselves: one load where the C library
@@ -126,7 +130,7 @@ fn if_registered(mut offset: isize) -> isize {
 #[inline(always)]
 pub(crate) fn hoisted_offset() -> isize {
     match load(&LIBC) {
-        0 => if_registered(load(&OWN)),
+        0 => if_registered!(load(&OWN), readonly),
         offset => offset,
     }
 }
@@ -135,8 +139,8 @@ pub(crate) fn hoisted_offset() -> isize {
 /// registered, by whomever.
 #[inline(always)]
 pub(crate) fn hoisted_registration() -> isize {
-    match if_registered(load(&LIBC)) {
-        0 => if_registered(load(&OWN)),
+    match if_registered!(load(&LIBC), nomem) {
+        0 => if_registered!(load(&OWN), readonly),
         offset => offset,
     }
 }

@@ -1,6 +1,6 @@
 //! The sequence behind the machine floor's self-test.
 
-use super::area::hoisted_offset;
+use super::offset::offset;
 use super::section::section;
 use std::sync::atomic::AtomicU32;
 
@@ -21,7 +21,8 @@ pub(crate) enum Spin {
 ///
 /// The calling thread must be registered; otherwise nothing ever aborts.
 pub(crate) fn spin(flag: &AtomicU32, rounds: u64) -> Spin {
-    let o = hoisted_offset();
+    // Not an answer from before: here 0 would be taken for a result.
+    let o = offset();
     let rounds = rounds.max(1);
     if o == 0 {
         return Spin::Undisturbed;

@@ -109,7 +109,8 @@ mod native {
             let (result, mark): (isize, usize);
             // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
             // `rseq_cs` field. The text accesses a live word. What the kernel does is the caller's
-            // affair, and it keeps all registers but one. No stack is used.
+            // affair, and it keeps all registers but one, and what SVE has beyond 128 bits. No stack
+            // is used.
             unsafe {
                 section!(
                     $text, "landing_null",
@@ -123,6 +124,19 @@ mod native {
                     in("x3") d,
                     in("x4") e,
                     in("x5") f,
+                    out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                    out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                    out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+                    out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+                    out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+                    out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+                    out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                    out("p0") _, out("p1") _, out("p2") _, out("p3") _,
+                    out("p4") _, out("p5") _, out("p6") _, out("p7") _,
+                    out("p8") _, out("p9") _, out("p10") _, out("p11") _,
+                    out("p12") _, out("p13") _, out("p14") _, out("p15") _,
+                    out("ffr") _,
                     options(nostack),
                 );
             }

@@ -46,16 +46,20 @@ pub(crate) enum Choice {
 
 /// Wakes every thread parked at `key` whose token is `now` or was before it, and one other.
 pub(crate) fn unpark(key: *const (), now: u64) {
-    let mut successor = false;
+    unpark_reached(key, now, 1);
+}
+
+/// Wakes every thread parked at `key` whose token is `now` or was before it, and so many others.
+pub(crate) fn unpark_reached(key: *const (), now: u64, mut others: usize) {
     let choose = |token: u64| {
         // Where words have 32 bits the upper halves are lost on the way; nobody waits for what is
         // 2^31 steps away.
         let reached = (now as usize).wrapping_sub(token as usize).cast_signed() >= 0;
-        if reached || !std::mem::replace(&mut successor, true) {
-            Choice::Wake
-        } else {
-            Choice::Skip
+        if !reached && others == 0 {
+            return Choice::Skip;
         }
+        others -= usize::from(!reached);
+        Choice::Wake
     };
     wake(key, choose, |_| 0);
 }

@@ -146,6 +146,8 @@ pub enum Mutant {
     MovedStays,
     /// Whoever has moved a bucket lets writers to where it went before the old one is empty.
     UnlockEarly,
+    /// Whoever leads through several grace periods tells sleepers at the end of the last one only.
+    WakeAtTheEnd,
     /// Whoever wakes one of a map's writers does not ask whether the bucket was moved meanwhile.
     MovedAsleep,
     /// A lookup in a map that found nothing does not ask whether the bucket was moved.

@@ -1,5 +1,6 @@
 //! Awaiting, under three executors: tokio's two, and smol.
 
+use crate::overtaken;
 use crate::play::in_each;
 use crate::reader::{Reader, soon};
 use crate::tiers::on_every_tier;
@@ -54,6 +55,11 @@ fn on_every_executor(test: impl Fn(&'static Domain, &Executor)) {
 /// Some microseconds, not the same ones twice.
 fn moment() -> Duration {
     Duration::from_micros(fastrand::u64(0..3000))
+}
+
+#[test]
+fn tasks_hear_of_their_grace_period_while_somebody_leads_on() {
+    on_every_tier(|domain| assert!(overtaken::is_woken(domain, Duration::from_secs(60))));
 }
 
 #[test]
