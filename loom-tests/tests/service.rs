@@ -54,39 +54,18 @@ fn cookie_in_a_section(tier: Tier) -> impl Fn() + Sync + Send + 'static {
 }
 
 /// What a cookie says is what `synchronize` says: nobody reads any more what was unlinked
-/// before it was taken.
-fn cookie_protects(tier: Tier) -> impl Fn() + Sync + Send + 'static {
+/// before it was taken. Of two others one may end the grace period and one begin the next, whose
+/// number is all that is seen of both.
+fn cookie_protects(tier: Tier, others: usize) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new(tier);
         let reader = spawn(&shared, |shared| shared.read());
-        let other = spawn(&shared, |shared| {
-            shared.domain.start_poll().is_complete();
-        });
-        model::run_on(1);
-        let old = shared.cell.swap(Tracked::new(1));
-        let cookie = shared.domain.start_poll();
-        while !cookie.is_complete() {
-            thread::yield_now();
-        }
-        old.set(support::FREED);
-        std::mem::forget(old);
-        reader.join().unwrap();
-        other.join().unwrap();
-    }
-}
-
-/// The same, with two others: one may end the grace period, and the other begin the next one, whose
-/// number is all that is seen of both.
-fn cookie_of_three() -> impl Fn() + Sync + Send + 'static {
-    || {
-        let shared = Shared::new(Tier::Rseq);
-        let reader = spawn(&shared, |shared| shared.read());
-        let other = || {
+        let other = |_| {
             spawn(&shared, |shared| {
                 shared.domain.start_poll().is_complete();
             })
         };
-        let others = [other(), other()];
+        let others: Vec<_> = (0..others).map(other).collect();
         model::run_on(1);
         let old = shared.cell.swap(Tracked::new(1));
         let cookie = shared.domain.start_poll();
@@ -209,8 +188,8 @@ models! {
     nobody_sleeps_for_ever: 2, shared_synchronize();
     cookie_in_a_section_rseq: 2, cookie_in_a_section(Tier::Rseq);
     cookie_in_a_section_fence: 2, cookie_in_a_section(Tier::Fence);
-    cookie_protects_rseq: 2, cookie_protects(Tier::Rseq);
-    cookie_protects_fence: 2, cookie_protects(Tier::Fence);
+    cookie_protects_rseq: 2, cookie_protects(Tier::Rseq, 1);
+    cookie_protects_fence: 2, cookie_protects(Tier::Fence, 1);
     task_is_always_woken: 2, task_is_woken();
     callbacks_wait_for_readers_rseq: 3, callbacks(Tier::Rseq);
     callbacks_wait_for_readers_fence: 3, callbacks(Tier::Fence);
@@ -218,7 +197,7 @@ models! {
     take_against_push_fence: 2, take_against_push(Tier::Fence);
     #[ignore = "fifteen seconds"]
     late_pusher_waits_for_two: 2, late_pusher();
-    cookie_with_two_others: 2, cookie_of_three();
+    cookie_with_two_others: 2, cookie_protects(Tier::Rseq, 2);
     barrier_waits: 2, barrier();
 }
 
@@ -226,9 +205,9 @@ mutants! {
     lost_wakeup: LostWakeup, 2, shared_synchronize();
     lost_wakeup_of_a_task: LostWakeup, 2, task_is_woken();
     poll_early: PollEarly, 2, cookie_in_a_section(Tier::Rseq);
-    poll_early_unprotected: PollEarly, 2, cookie_protects(Tier::Rseq);
-    relaxed_begin: RelaxedBegin, 2, cookie_of_three();
-    no_round_up_cookie: NoRoundUp, 2, cookie_protects(Tier::Rseq);
+    poll_early_unprotected: PollEarly, 2, cookie_protects(Tier::Rseq, 1);
+    relaxed_begin: RelaxedBegin, 2, cookie_protects(Tier::Rseq, 2);
+    no_round_up_cookie: NoRoundUp, 2, cookie_protects(Tier::Rseq, 1);
     early_callback: EarlyCallback, 3, callbacks(Tier::Rseq);
     early_take: EarlyTake, 3, late_pusher();
     push_outside_section: PushOutsideSection, 2, take_against_push(Tier::Rseq);

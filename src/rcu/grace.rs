@@ -32,10 +32,11 @@
 //! A follower counts itself in `parked`, fences, and parks only if, under the queue's lock, it
 //! still finds the lead taken. A leader frees the lead, fences, and looks at `parked`. One of them
 //! sees the other: either the follower finds the lead free and does not park, or the leader wakes
-//! all whose number has come (also when it goes on to a later one) and one other, who takes the lead or meets another leader, who
+//! all whose number has come and one other, who takes the lead or meets another leader, who
 //! will look at `parked` in turn. A follower that gives up (its time ran out) passes the wake-up
 //! on. Futures do the same with `asleep`: they register, fence, and look at the number again; the
-//! leader stores the number, fences, and looks at `asleep`.
+//! leader stores the number, fences, and looks at `asleep`. A leader that goes on to a later number
+//! tells on the way those who wait for an earlier one.
 //!
 //! # Orderings
 //!
