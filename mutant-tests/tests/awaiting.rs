@@ -13,7 +13,8 @@ use support::outcome;
 
 fn sleeps_on(_: Duration, patience: Duration) -> u64 {
     let domain = Box::leak(Box::new(Domain::new()));
-    u64::from(!overtaken::is_woken(domain, patience))
+    // Other work on the machine may keep anybody from being overtaken.
+    u64::from((0..5).any(|_| !overtaken::is_woken(domain, patience)))
 }
 
 #[test]

@@ -16,7 +16,8 @@ use stillpoint::mutant::{Mutant, choose};
 use support::outcome;
 
 /// Until a call that blocks is a failure: of a library that is sound, and of a mutant.
-const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(1)];
+const PATIENCE: Duration = Duration::from_secs(10);
+const MUTANT: Duration = Duration::from_secs(1);
 
 /// One test, since a mutant is chosen for the whole process.
 #[test]
@@ -28,7 +29,7 @@ fn signals_find_each_mutant() {
             (Mutant::FlagOutsideSection, sequence.name == "unless"),
         ] {
             choose(mutant);
-            let patience = PATIENCE[usize::from(must_fail)];
+            let patience = if must_fail { MUTANT } else { PATIENCE };
             let Some(outcome) = injector::inject(sequence, false, patience) else { return };
             println!("{} {mutant:?}: {:#?}", sequence.name, outcome.failures);
             assert_eq!(!outcome.failures.is_empty(), must_fail, "{} {mutant:?}", sequence.name);

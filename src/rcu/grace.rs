@@ -268,8 +268,11 @@ impl Grace {
     fn lead(&self, engine: &Engine, target: Target, mut gives_up: impl FnMut() -> bool) -> Led {
         while !self.has_reached(target) {
             match self.step(engine) {
-                Ok(Step::Moved) if self.must_tell(target) => return Led::Passed,
-                Ok(Step::Moved) => {}
+                Ok(Step::Moved) => {
+                    if self.tell_on_the_way(target) {
+                        return Led::Passed;
+                    }
+                }
                 Ok(Step::Blocked) => {
                     if let Some(report) = self.stalled.check(engine, self.number(), None) {
                         return Led::Stalled(report);
@@ -288,8 +291,8 @@ impl Grace {
     }
 
     /// Tells those whose period has just ended, if the leader goes on to a later one: threads here;
-    /// true if there are tasks, whose wakers are not run with the lead held.
-    fn must_tell(&self, target: Target) -> bool {
+    /// true if there are tasks, too, whose wakers are not run with the lead held.
+    fn tell_on_the_way(&self, target: Target) -> bool {
         let number = self.number();
         if !number.is_multiple_of(2) || self.has_reached(target) || broken(Mutant::WakeAtTheEnd) {
             return false;

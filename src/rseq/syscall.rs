@@ -109,8 +109,8 @@ mod native {
             let (result, mark): (isize, usize);
             // SAFETY: `o` is the offset of this thread's area, to which the prologue writes its
             // `rseq_cs` field. The text accesses a live word. What the kernel does is the caller's
-            // affair, and it keeps all registers but one, and what SVE has beyond 128 bits. No stack
-            // is used.
+            // affair, and it keeps all registers but one, and the predicates and upper parts of SVE's.
+            // No stack is used.
             unsafe {
                 section!(
                     $text, "landing_null",
